@@ -1,0 +1,1 @@
+"""Plain functions that train one configuration; they import nothing from `search`."""

@@ -1,0 +1,134 @@
+"""What a trainable receives and gives back: the only thing it knows of the world around it.
+
+No torch at run time here: the space check reads this module before anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+    Batch = tuple[torch.Tensor, torch.Tensor]
+    """Images (B, 3, S, S) uint8 RGB in channels-last memory order, labels (B,) int64."""
+
+
+class TrialData(Protocol):
+    """The images one trial may see: train and val. There is no test field, so none can leak."""
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def size_px(self) -> int:
+        """Side S of the square images handed out."""
+
+    @property
+    def train_counts(self) -> tuple[int, ...]:
+        """Training images per class, in the order of `classes`."""
+
+    @property
+    def num_val(self) -> int:
+        """Validation images; 0 when training on train + val, where nothing is held out."""
+
+    def train_batches(
+        self, *, batch_size: int, epoch: int, seed: int, augment_strength: float
+    ) -> Iterator[Batch]:
+        """Yield one shuffled, augmented epoch; the same arguments give the same batches.
+
+        The last batch may be smaller, but never holds a single image when there are others to
+        share it with (batch norm cannot train on one).
+        """
+
+    def val_batches(self, *, batch_size: int) -> Iterator[Batch]:
+        """Yield the validation images once, in a fixed order, not augmented."""
+
+
+@dataclass(frozen=True)
+class TrialInputs:
+    """Everything one training needs.
+
+    Attributes:
+        params: Complete hyperparameters by public name (defaults filled in).
+        max_epochs: Length of the learning-rate schedule, in epochs.
+        stop_epoch: Last epoch to train; `max_epochs` when None. A retraining without val stops at
+            the epoch that was best when there was one, on the very same schedule.
+        device: "cpu", "cuda" or "cuda:1".
+        num_threads: CPU threads the training may use.
+        weights: Pretrained weights file (safetensors, timm key names), None for random weights.
+        resume_from: A checkpoint written by this trainable, to go on from its epoch.
+    """
+
+    params: Mapping[str, Any]
+    data: TrialData
+    max_epochs: int
+    seed: int = 0
+    device: str = "cpu"
+    num_threads: int = 1
+    weights: Path | None = None
+    resume_from: Path | None = None
+    stop_epoch: int | None = None
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One finished epoch. Losses are lower-is-better, accuracies in 0..1 higher-is-better.
+
+    The `val_*` figures are None when nothing is held out.
+    """
+
+    epoch: int
+    train_loss: float
+    val_loss: float | None
+    val_accuracy: float | None
+    val_balanced_accuracy: float | None
+    val_macro_f1: float | None
+    lr: float
+    seconds: float
+    images_per_second: float
+
+
+class Report(Protocol):
+    """Called once per finished epoch, 1..E in order.
+
+    Args:
+        report: The epoch's figures.
+        save: Writes a checkpoint of this moment to the file it is given (model, optimizer,
+            schedule, random states, epoch). Calling it is the receiver's choice: it costs time.
+    """
+
+    def __call__(self, report: EpochReport, save: Callable[[Path], None]) -> None: ...
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What must be known beside the weights to use a trained model again.
+
+    Attributes:
+        trainable: Name of the trainable that made it.
+        params: Its complete hyperparameters.
+        classes: Class names in logit order.
+        size_px: Side of the square input.
+        fit: How a photo becomes square: "crop", "squash" or "pad" (search/data/cache.py).
+        mean, std: Per-channel normalisation applied to images scaled to 0..1.
+    """
+
+    trainable: str
+    params: dict[str, Any]
+    classes: tuple[str, ...]
+    size_px: int
+    fit: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss became nan or infinite: the configuration diverged."""
+
+
+class WeightsError(ValueError):
+    """A weights file that is missing, damaged or of another architecture."""
