@@ -1,0 +1,193 @@
+"""The space file as a typed, checked study; `python -m search.config check FILE` tries one.
+
+Every problem of a file is listed at once. Overrides (`--set`) are checked by the same rules.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, field_validator
+
+from search.errors import SpaceError
+from search.findings import Finding, did_you_mean, model_findings
+from search.overrides import apply_overrides, name_overrides
+from search.sections import (
+    BudgetConfig,
+    ConfirmConfig,
+    DatasetConfig,
+    ObjectiveConfig,
+    ReportConfig,
+    ResourcesConfig,
+    Section,
+    Text,
+    Whole,
+)
+from search.space import Space
+from search.space_check import read_space
+from search.start_with import check_start, narrow_start
+from search.yaml_file import read_yaml
+from trainables.parameters import TRAINABLES, default_params
+
+
+class StudyConfig(Section):
+    """A whole study, checked; built by `load_study`."""
+
+    name: Text = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        max_length=100,
+        json_schema_extra={
+            "patternErrorMessage": "letters, digits, dots, dashes, underscores; no sign first"
+        },
+        description="Name of the study and of its results folder.",
+        examples=["cars"],
+    )
+    dataset: DatasetConfig
+    trainable: Text = Field(default="classifier", description="What is trained.")
+    objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
+    budget: BudgetConfig = Field(default_factory=BudgetConfig)
+    resources: ResourcesConfig = Field(default_factory=ResourcesConfig)
+    confirm: ConfirmConfig = Field(default_factory=ConfirmConfig)
+    report: ReportConfig = Field(default_factory=ReportConfig)
+    seed: Whole = Field(
+        default=0, ge=0, lt=2**31, description="Of everything random.", examples=[0]
+    )
+    space: dict[str, Any] = Field(description="Fixed values and ranges, by name of the parameter.")
+    start_with: tuple[dict[str, Any], ...] = Field(
+        default=(), description="Points to try first, after the default recipe."
+    )
+
+    @field_validator("trainable")
+    @classmethod
+    def _know_the_trainable(cls, value: str) -> str:
+        if value not in TRAINABLES:
+            raise ValueError(f"must be a trainable ({did_you_mean(value, list(TRAINABLES))})")
+        return value
+
+    @cached_property
+    def search_space(self) -> Space:
+        """The parameters to search and to fix.
+
+        Raises:
+            SpaceError: The space does not suit the trainable; `load_study` would have said so.
+        """
+        space, findings = read_space(self.space, TRAINABLES[self.trainable])
+        if space is None:
+            raise SpaceError(self.name, [f"{path}: {text}" for path, text in findings])
+        return space
+
+    @property
+    def start_points(self) -> list[dict[str, Any]]:
+        """Searched params of the first trials: the default recipe, then each of `start_with`.
+
+        Complete but for inactive and fixed parameters; a point that repeats an earlier one is left
+        out.
+        """
+        space, recipe = self.search_space, default_params(self.trainable)
+        points: list[dict[str, Any]] = []
+        for entry in ({}, *self.start_with):
+            point = space.complete(entry, recipe)
+            point = {name: point[name] for name in space.searched if name in point}
+            if point not in points:
+                points.append(point)
+        return points
+
+    def resolved(self) -> dict[str, Any]:
+        """Return plain values that load again to an equal study, every default written out."""
+        return self.model_dump(mode="json")
+
+
+def load_study(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
+    """Read and check a space file.
+
+    An override of `space.NAME` may leave other parameters without a way to become active, or
+    points of `start_with` outside the space: these are left out, so that `space.backbone=resnet18`
+    needs no further change.
+
+    Args:
+        overrides: `dotted.key=value` each, the value in YAML: `space.lr.float=[1e-3, 1e-2]`.
+
+    Raises:
+        SpaceError: With every problem of the file and the overrides.
+    """
+    raw = read_yaml(path)
+    keys = apply_overrides(raw, overrides)
+    # A section whose every line is commented out is the same as no section.
+    raw = {name: value for name, value in raw.items() if value is not None}
+    changed = {key.split(".")[1] for key in keys if key.startswith("space.")}
+    findings = _check_space(raw, changed)
+    try:
+        study = StudyConfig.model_validate(raw)
+    except ValidationError as error:
+        findings = model_findings(error, StudyConfig) + findings
+    if findings:
+        raise SpaceError(str(path), name_overrides(findings, keys))
+    return study
+
+
+def _check_space(raw: dict[str, Any], changed: set[str]) -> list[Finding]:
+    """Check `space` and `start_with`, as far as their shape allows; narrow them if overridden."""
+    trainable = raw.get("trainable", "classifier")
+    entries, start = raw.get("space"), raw.get("start_with", [])
+    if not isinstance(trainable, str) or trainable not in TRAINABLES:
+        return []
+    if not isinstance(entries, dict):
+        return []
+    known = TRAINABLES[trainable]
+    removable = entries.keys() - changed if changed else set()
+    space, findings = read_space(entries, known, removable)
+    if not isinstance(start, list) or not all(isinstance(entry, Mapping) for entry in start):
+        return findings
+    if space is not None and changed:
+        kept = {parameter.name for parameter in space.parameters}
+        start = narrow_start(start, space, changed, left_out=entries.keys() - kept)
+        raw["space"] = {name: entry for name, entry in entries.items() if name in kept}
+        raw["start_with"] = start
+    return findings + check_start(start, space, known)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `python -m search.config schema` or `check FILE`; return the exit code."""
+    parser = argparse.ArgumentParser("python -m search.config", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("schema", help="print the JSON Schema of space files, for editors")
+    check = commands.add_parser("check", help="check space files without starting anything")
+    check.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    check.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
+    options = parser.parse_args(arguments)
+    if options.command == "schema":
+        from search.schema import study_schema
+
+        print(json.dumps(study_schema(), indent=2))
+        return 0
+    exit_code = 0
+    for file in options.files:
+        try:
+            study = load_study(file, options.overrides)
+        except SpaceError as error:
+            print(error, file=sys.stderr)
+            exit_code = error.exit_code
+        else:
+            print(f"{file} is fine: {_outline(study)}")
+    return exit_code
+
+
+def _outline(study: StudyConfig) -> str:
+    searched = study.search_space.searched
+    count = study.search_space.num_configurations
+    size = "" if count is None else f", {count} configurations"
+    return (
+        f"{study.budget.num_trials} trials of {study.budget.min_epochs} to "
+        f"{study.budget.max_epochs} epochs over {len(searched)} parameters "
+        f"({', '.join(searched)}){size}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
