@@ -1,0 +1,147 @@
+"""Divide the images into train, val and test: stratified, duplicates together, seeded, stored."""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from search.data.index import dataset_error
+from search.records import DatasetIndex, Ids, ImageRow, Split, read_csv, write_csv
+
+PARTS = ("train", "val", "test")
+MIN_TRAIN_IMAGES = 3  # per class
+_COLUMNS = ["id", "root", "path", "label", "split", "given", "seed"]
+
+
+def make_split(
+    index: DatasetIndex, *, val_fraction: float, test_fraction: float, seed: int
+) -> Split:
+    """Divide a checked index.
+
+    Splits that the folders give are kept. A missing val or test is cut from the training images,
+    class by class; images of one duplicate group stay together. The result depends on the images'
+    content (sha256), the labels and the seed, not on file names or their order.
+
+    Args:
+        index: Checked images: groups and sha256 filled in.
+        val_fraction, test_fraction: Share of each class's training images to cut, in 0..1.
+        seed: Which images are drawn.
+
+    Returns:
+        Sorted, disjoint ids that cover the index.
+
+    Raises:
+        DatasetError: Classes with too few images, all of them named.
+    """
+    given = tuple(part for part in PARTS if any(row.split == part for row in index.rows))
+    fractions = {"test": test_fraction, "val": val_fraction}
+    wanted = {part: share for part, share in fractions.items() if part not in given}
+    # Images without a split of their own, from a second root, join the training images.
+    part_of = [row.split or "train" for row in index.rows]
+    for label, groups in _groups_by_label(index, part_of).items():
+        rng = np.random.default_rng([seed, zlib.crc32(label.encode())])
+        shuffled = [groups[k] for k in rng.permutation(len(groups))]
+        for part, ids in _draw(shuffled, wanted).items():
+            for image_id in ids:
+                part_of[image_id] = part
+    _require_enough(index, part_of)
+    parts = np.array(part_of)
+    train, val, test = (np.flatnonzero(parts == part).astype(np.int64) for part in PARTS)
+    return Split(train, val, test, seed, given)
+
+
+def write_split(path: Path, index: DatasetIndex, split: Split) -> None:
+    """Write splits.csv: one line per image, in id order."""
+    part_of = {int(i): part for part in PARTS for i in getattr(split, part)}
+    given = " ".join(split.given)
+    write_csv(
+        path,
+        _COLUMNS,
+        (
+            {
+                "id": i,
+                "root": index.rows[i].root,
+                "path": index.rows[i].path,
+                "label": index.rows[i].label,
+                "split": part_of[i],
+                "given": given,
+                "seed": split.seed,
+            }
+            for i in sorted(part_of)
+        ),
+    )
+
+
+def read_split(path: Path) -> Split:
+    """Read splits.csv back."""
+    lines = read_csv(path)
+    ids: dict[str, Ids] = {
+        part: np.array([int(line["id"]) for line in lines if line["split"] == part], np.int64)
+        for part in PARTS
+    }
+    seed, given = (int(lines[0]["seed"]), lines[0]["given"]) if lines else (0, "")
+    return Split(ids["train"], ids["val"], ids["test"], seed, tuple(given.split()))
+
+
+def _groups_by_label(index: DatasetIndex, part_of: list[str]) -> dict[str, list[list[int]]]:
+    """Return the training images' duplicate groups per class, in an order that content decides.
+
+    A group that holds several classes counts for its commonest one.
+    """
+    members: dict[int, list[int]] = defaultdict(list)
+    for image_id, row in enumerate(index.rows):
+        if part_of[image_id] == "train":
+            # -1 is "no group": such an image stands alone.
+            members[row.group if row.group >= 0 else -1 - image_id].append(image_id)
+    by_label: dict[str, list[list[int]]] = defaultdict(list)
+    for ids in members.values():
+        ids.sort(key=lambda i: _content_order(index.rows[i]))
+        counts = Counter(index.rows[i].label for i in ids)
+        by_label[min(counts, key=lambda name: (-counts[name], name))].append(ids)
+    for groups in by_label.values():
+        groups.sort(key=lambda ids: _content_order(index.rows[ids[0]]))
+    return by_label
+
+
+def _content_order(row: ImageRow) -> tuple[str, str, int, str]:
+    return (row.sha256, row.label, row.root, row.path)
+
+
+def _draw(groups: list[list[int]], wanted: dict[str, float]) -> dict[str, list[int]]:
+    """Take whole groups, in the order given, until each part has its share of the images."""
+    total = sum(map(len, groups))
+    taken: dict[str, list[int]] = {}
+    rest = groups
+    for part, fraction in wanted.items():
+        target = max(1, round(total * fraction)) if fraction > 0 else 0
+        chosen: list[int] = []
+        left: list[list[int]] = []
+        for group in rest:
+            if len(chosen) + len(group) <= target:
+                chosen += group
+            else:
+                left.append(group)
+        if target and not chosen and left:  # every group is larger than the share
+            smallest = min(range(len(left)), key=lambda k: len(left[k]))
+            chosen = left.pop(smallest)
+        rest = left
+        taken[part] = chosen
+    return taken
+
+
+def _require_enough(index: DatasetIndex, part_of: list[str]) -> None:
+    counts = Counter((row.label, part) for row, part in zip(index.rows, part_of, strict=True))
+    problems = []
+    for label in index.classes:
+        have = {part: counts[label, part] for part in PARTS}
+        if have["train"] < MIN_TRAIN_IMAGES or not have["val"] or not have["test"]:
+            got = ", ".join(f"{number} {part}" for part, number in have.items())
+            problems.append(
+                f"class {label}: needs at least {MIN_TRAIN_IMAGES} train, 1 val and 1 test images "
+                f"after the check, got {got}. Add images, or remove the class."
+            )
+    if problems:
+        raise dataset_error("The split", problems)
