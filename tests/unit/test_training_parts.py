@@ -1,0 +1,144 @@
+"""Schedules, weight decay, losses and figures against their definitions."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score
+from sklearn.utils.class_weight import compute_class_weight
+
+from trainables.backbones import build_classifier
+from trainables.contract import NonFiniteLossError
+from trainables.loop import RunningLoss, accuracies
+from trainables.losses import balanced_weights, make_loss
+from trainables.optim import Schedule, lr_factor, make_optimizer
+from trainables.own_cnns import OwnCNN
+from trainables.parameters import default_params
+
+SCHEDULES = ("cosine", "one_cycle", "step", "constant")
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@given(progress=st.floats(0, 1), warmup=st.floats(0, 0.9))
+def test_rate_stays_between_zero_and_its_peak(
+    schedule: str, progress: float, warmup: float
+) -> None:
+    assert 0 <= lr_factor(progress, schedule, warmup) <= 1
+    assert lr_factor(warmup, schedule, warmup) == pytest.approx(
+        1 if schedule != "step" or warmup < 0.5 else 0.1 if warmup < 0.75 else 0.01
+    )
+
+
+def test_shapes_of_the_schedules() -> None:
+    assert lr_factor(0.05, "cosine", 0.1) == pytest.approx(0.5)
+    assert lr_factor(0.55, "cosine", 0.1) == pytest.approx(0.5)
+    assert lr_factor(1.0, "one_cycle", 0.1) == pytest.approx(0)
+    assert lr_factor(0.0, "one_cycle", 0.1) == pytest.approx(1 / 25)
+    steps = [lr_factor(p, "step", 0.1) for p in (0.3, 0.5, 0.74, 0.75, 1.0)]
+    assert steps == pytest.approx([1, 0.1, 0.1, 0.01, 0.01])
+    assert lr_factor(1.0, "constant", 0.0) == 1
+    with pytest.raises(ValueError, match="schedule: must be cosine"):
+        lr_factor(0.5, "linear", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "key", "high"),
+    [("sgd", "momentum", 0.9), ("rmsprop", "momentum", 0.9), ("adamw", "betas", 0.95)],
+)
+def test_one_cycle_lowers_momentum_at_the_peak(optimizer: str, key: str, high: float) -> None:
+    model = torch.nn.Linear(2, 2)
+    schedule = Schedule(make_optimizer(model, optimizer, 1.0, 0.9, 0.0), "one_cycle", 1.0, 0.9, 0.5)
+    seen = []
+    for progress in (0.5, 1.0):
+        schedule.set(progress)
+        value = schedule.optimizer.param_groups[0][key]
+        seen.append(value[0] if isinstance(value, tuple) else value)
+    assert seen == pytest.approx([high - 0.1, high])
+
+
+@pytest.mark.parametrize("backbone", ["small_cnn", "test_vit"])
+def test_biases_norms_and_position_tables_are_not_decayed(backbone: str) -> None:
+    model = build_classifier(default_params("classifier") | {"backbone": backbone}, 3, 32)
+    decayed, plain = make_optimizer(model, "adamw", 1e-3, 0.9, 0.05).param_groups
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.05, 0.0)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    kept = {names[id(parameter)] for parameter in plain["params"]}
+    assert {names[id(p)] for p in decayed["params"]} | kept == set(names.values())
+    assert "head.1.bias" in kept
+    assert "head.1.weight" not in kept
+    assert ("backbone.pos_embed" in kept) == (backbone == "test_vit")
+
+
+def test_unknown_optimizer_is_named() -> None:
+    with pytest.raises(ValueError, match="optimizer: must be sgd"):
+        make_optimizer(torch.nn.Linear(2, 2), "lion", 1.0, 0.9, 0.0)
+
+
+def test_balanced_weights_are_scikit_learns() -> None:
+    labels = np.repeat([0, 1, 2], [30, 5, 1])
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
+    assert balanced_weights((30, 5, 1)).numpy() == pytest.approx(expected)
+    assert torch.isfinite(balanced_weights((4, 0))).all()
+
+
+def test_loss_smooths_and_stays_float32() -> None:
+    loss = make_loss(label_smoothing=0.2, class_weights="none", train_counts=(1, 1), device="cpu")
+    found = loss(torch.tensor([[2.0, 0.0]], dtype=torch.bfloat16), torch.tensor([0]))
+    right, wrong = math.log(1 + math.exp(-2)), math.log(1 + math.exp(2))
+    assert found.item() == pytest.approx(0.9 * right + 0.1 * wrong)
+    assert found.dtype == torch.float32
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40),
+)
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+@pytest.mark.filterwarnings("ignore:A single label was found")
+def test_figures_are_scikit_learns(pairs: list[tuple[int, int]]) -> None:
+    y_true, y_pred = zip(*pairs, strict=True)
+    confusion = confusion_matrix(y_true, y_pred, labels=range(4))
+    accuracy, balanced, f1 = accuracies(confusion)
+    assert accuracy == pytest.approx(np.mean(np.equal(y_true, y_pred)))
+    assert balanced == pytest.approx(balanced_accuracy_score(y_true, y_pred))
+    assert f1 == pytest.approx(f1_score(y_true, y_pred, average="macro"))
+
+
+def test_running_loss_weighs_by_images_and_names_the_bad_step() -> None:
+    running = RunningLoss("epoch 2", "cpu")
+    running.add(torch.tensor(1.0), 3)
+    running.add(torch.tensor(5.0), 1)
+    assert running.mean() == pytest.approx(2)
+    with pytest.raises(NonFiniteLossError, match="epoch 2, step 3: loss must be finite, got nan"):
+        running.add(torch.tensor(float("nan")), 1)
+
+
+def test_running_loss_asks_a_gpu_late_but_names_the_first_bad_step() -> None:
+    running = RunningLoss("epoch 1", "cuda")  # the rule follows the name; the tensors may be here
+    for value in (1.0, float("inf"), float("nan")):
+        running.add(torch.tensor(value), 1)
+    with pytest.raises(NonFiniteLossError, match="step 2: loss must be finite, got inf"):
+        running.mean()
+
+
+@pytest.mark.parametrize("separable", [False, True])
+@pytest.mark.parametrize(("depth", "size_px", "map_px"), [(1, 32, 16), (4, 128, 8), (8, 20, 5)])
+def test_own_cnns_take_any_depth_and_size(
+    separable: bool, depth: int, size_px: int, map_px: int
+) -> None:
+    net = OwnCNN(depth=depth, width=8, kernel_size=5, size_px=size_px, separable=separable)
+    maps = net.blocks(torch.zeros(2, 3, size_px, size_px))
+    assert maps.shape == (2, min(8 * 2 ** (depth - 1), 64), map_px, map_px)
+    assert net.num_features == maps.shape[1] == net.feature_info[-1]["num_chs"]
+
+
+@pytest.mark.parametrize("separable", [False, True])
+def test_signals_keep_their_size_through_fresh_layers(separable: bool) -> None:
+    torch.manual_seed(0)
+    net = OwnCNN(depth=6, width=16, kernel_size=3, size_px=64, separable=separable)
+    features = net.train()(torch.randn(16, 3, 64, 64))
+    assert 0.1 < features.std() < 2

@@ -1,0 +1,60 @@
+"""Freeze policies: which layers of a pretrained backbone stay as they came."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from timm.models import group_parameters
+from torch import nn
+
+from trainables.own_cnns import OwnCNN
+
+TRAINED_SHARE = 1 / 4
+
+
+def freeze_layers(backbone: nn.Module, policy: str) -> None:
+    """Stop the gradients of the layers that a policy keeps.
+
+    Args:
+        backbone: A timm model without classifier; own CNNs come with nothing worth keeping, so
+            no policy applies to them.
+        policy: "none", "early_stages" (train the last stage only) or "backbone" (train nothing of
+            it, only the head).
+    """
+    if policy == "none" or isinstance(backbone, OwnCNN):
+        return
+    trained = last_stage(backbone) if policy == "early_stages" else frozenset()
+    for name, parameter in backbone.named_parameters():
+        parameter.requires_grad_(name in trained)
+
+
+def last_stage(backbone: Any) -> frozenset[str]:
+    """Return the names of the parameters in the last quarter of a timm model's layer groups.
+
+    That is the last of four stages in ResNet, ConvNeXt or Swin, the blocks at the lowest
+    resolution in MobileNet and EfficientNet, and the last three of twelve blocks in a ViT-Tiny;
+    in each case with the norms and convolutions after them.
+    """
+    groups = group_parameters(backbone, backbone.group_matcher(coarse=True), reverse=True)
+    num_groups = max(groups.values())  # not counting group 0, the stem
+    first = num_groups - math.ceil(num_groups * TRAINED_SHARE) + 1
+    return frozenset(name for name, group in groups.items() if group >= first)
+
+
+def set_training_mode(model: nn.Module) -> None:
+    """Put a model into training mode, except its frozen parts.
+
+    A frozen module stays in eval mode with everything inside, so its batch-norm statistics do not
+    move and its dropout and drop-path are off.
+    """
+    model.train()
+    for module in model.modules():
+        parameters = list(module.parameters())
+        if parameters and not _any_trained(parameters):
+            module.eval()
+
+
+def _any_trained(parameters: Iterable[nn.Parameter]) -> bool:
+    return any(parameter.requires_grad for parameter in parameters)

@@ -1,0 +1,181 @@
+"""One epoch of training, one pass of validation, and their figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from trainables.contract import NonFiniteLossError
+from trainables.freezing import set_training_mode
+from trainables.losses import Loss, plain_loss
+from trainables.optim import Schedule, clip_gradients
+
+if TYPE_CHECKING:
+    from trainables.contract import Batch
+
+STEPS_BETWEEN_CHECKS = 50
+"""A GPU is asked for its losses this often: each question makes it wait for the CPU."""
+
+
+@dataclass(frozen=True)
+class ValFigures:
+    """What a pass over val gives. The loss is plain cross entropy, whatever was minimised."""
+
+    loss: float
+    accuracy: float
+    balanced_accuracy: float
+    macro_f1: float
+
+
+class RunningLoss:
+    """Sum of batch losses, kept on the device between checks.
+
+    Raises:
+        NonFiniteLossError: From `add` or `mean`, naming the first step whose loss was not finite.
+    """
+
+    def __init__(self, where: str, device: str) -> None:
+        self._where = where
+        self._check_every = 1 if torch.device(device).type == "cpu" else STEPS_BETWEEN_CHECKS
+        self._pending: list[tuple[Tensor, int]] = []
+        self._sum = 0.0
+        self._num_images = 0
+        self._num_steps = 0
+
+    def add(self, loss: Tensor, num_images: int) -> None:
+        """Count one batch's mean loss."""
+        self._pending.append((loss.detach(), num_images))
+        if len(self._pending) == self._check_every:
+            self._check()
+
+    def mean(self) -> float:
+        """Return the mean loss per image so far."""
+        self._check()
+        return self._sum / max(self._num_images, 1)
+
+    def _check(self) -> None:
+        if not self._pending:
+            return
+        for value, (_, num_images) in zip(
+            torch.stack([loss for loss, _ in self._pending]).tolist(), self._pending, strict=True
+        ):
+            self._num_steps += 1
+            if not math.isfinite(value):
+                raise NonFiniteLossError(
+                    f"{self._where}, step {self._num_steps}: loss must be finite, got {value}. "
+                    "Lower lr, or clip gradients (gradient_clip)."
+                )
+            self._sum += value * num_images
+            self._num_images += num_images
+        self._pending.clear()
+
+
+def train_one_epoch(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    *,
+    loss: Loss,
+    optimizer: Optimizer,
+    schedule: Schedule,
+    autocast: AbstractContextManager[None],
+    device: str,
+    epoch: int,
+    max_epochs: int,
+    num_images: int,
+    gradient_clip: float,
+) -> float:
+    """Train one epoch; the schedule advances with every step.
+
+    Args:
+        model: Takes images (B, 3, S, S), gives logits (B, C).
+        batches: Images uint8 and labels int64, on the CPU.
+        epoch: 1-based.
+        max_epochs: Length of the schedule.
+        num_images: Images in one epoch.
+        gradient_clip: Largest gradient norm, 0 for no clipping.
+
+    Returns:
+        Mean training loss per image.
+
+    Raises:
+        NonFiniteLossError: The loss became nan or infinite.
+    """
+    set_training_mode(model)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    running = RunningLoss(f"epoch {epoch}", device)
+    num_seen = 0
+    for images, labels in _on_device(batches, device):
+        # The middle of the step: never the zero that both ends of the schedule may have.
+        done = (num_seen + len(labels) / 2) / num_images
+        schedule.set((epoch - 1 + min(done, 1.0)) / max_epochs)
+        with autocast:
+            logits = model(images)
+        batch_loss = loss(logits, labels)
+        batch_loss.backward()
+        clip_gradients(trained, gradient_clip)
+        running.add(batch_loss, len(labels))
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        num_seen += len(labels)
+    return running.mean()
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    *,
+    autocast: AbstractContextManager[None],
+    device: str,
+    epoch: int,
+    num_classes: int,
+) -> ValFigures:
+    """Judge a model on val, in eval mode.
+
+    Raises:
+        NonFiniteLossError: The loss became nan or infinite.
+    """
+    model.eval()
+    running = RunningLoss(f"epoch {epoch}, validation", device)
+    confusion = torch.zeros(num_classes * num_classes, dtype=torch.int64, device=device)
+    for images, labels in _on_device(batches, device):
+        with autocast:
+            logits = model(images)
+        running.add(plain_loss(logits, labels), len(labels))
+        cells = labels * num_classes + logits.argmax(1)
+        confusion += torch.bincount(cells, minlength=num_classes * num_classes)
+    counts = confusion.cpu().numpy().reshape(num_classes, num_classes)
+    return ValFigures(running.mean(), *accuracies(counts))
+
+
+def accuracies(confusion: NDArray[np.int64]) -> tuple[float, float, float]:
+    """Return accuracy, balanced accuracy and macro F1 of a confusion matrix.
+
+    Classes without images are left out of the balanced accuracy; those that were never predicted
+    either, out of the macro F1 as well (the definitions of scikit-learn).
+
+    Args:
+        confusion: Counts (C, C), rows true and columns predicted.
+    """
+    hits = np.diag(confusion).astype(float)
+    true, predicted = confusion.sum(1), confusion.sum(0)
+    present = true > 0
+    either = present | (predicted > 0)
+    accuracy = hits.sum() / max(true.sum(), 1)
+    balanced = (hits[present] / true[present]).mean() if present.any() else 0.0
+    f1 = (2 * hits[either] / (true + predicted)[either]).mean() if either.any() else 0.0
+    return float(accuracy), float(balanced), float(f1)
+
+
+def _on_device(batches: Iterable[Batch], device: str) -> Iterator[Batch]:
+    for images, labels in batches:
+        yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
