@@ -1,0 +1,88 @@
+"""Rank trials and forecast what is left to do. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from search.errors import TrialError
+from search.records import EpochRecord, TrialRecord, TrialState
+
+SECONDS_FOR_TEST_AND_REPORT = 45.0
+SECONDS_TO_START_WORKERS = 8.0
+
+
+def rank_trials(trials: Sequence[TrialRecord], direction: str) -> list[TrialRecord]:
+    """Order trials, best first: COMPLETE before all others, then by best epoch, then by time.
+
+    A trial stopped early, failed or cut off never outranks one that reached the top rung, however
+    lucky its early value: its figures come from another part of the schedule.
+    """
+    sign = -1 if direction == "maximize" else 1
+    with_value = [t for t in trials if t.best_value is not None]
+
+    def key(trial: TrialRecord) -> tuple[bool, int, float, float, int]:
+        complete = trial.state is TrialState.COMPLETE
+        value = sign * (trial.best_value or 0.0)
+        rung = 0 if complete else -trial.epochs_run
+        return not complete, rung, value, trial.seconds, trial.number
+
+    return sorted(with_value, key=key)
+
+
+def select_top(trials: Sequence[TrialRecord], *, top_k: int, direction: str) -> list[TrialRecord]:
+    """Return the finalists, best first: COMPLETE trials with different params.
+
+    The default recipe (trial 0) is left out, since it is confirmed anyway. If no other trial is
+    COMPLETE, because time was short, the ones that got furthest stand in.
+    """
+    ranked = rank_trials(trials, direction)
+    others = [t for t in ranked if t.number != 0 and t.state is not TrialState.FAILED]
+    complete = [t for t in others if t.state is TrialState.COMPLETE]
+    chosen: list[TrialRecord] = []
+    for trial in complete or others:
+        if all(trial.params != other.params for other in chosen):
+            chosen.append(trial)
+    return chosen[:top_k]
+
+
+def default_trial(trials: Sequence[TrialRecord], direction: str) -> TrialRecord:
+    """Return trial 0; the best trial stands in when trial 0 failed or never finished an epoch.
+
+    Raises:
+        TrialError: No trial finished one.
+    """
+    ranked = rank_trials(trials, direction)
+    if not ranked:
+        raise TrialError(
+            "search: must finish at least one epoch of one trial, got none. "
+            "Raise --time-limit, or lower dataset.size_px."
+        )
+    usable = (t for t in ranked if t.number == 0 and t.state is not TrialState.FAILED)
+    return next(usable, ranked[0])
+
+
+def forecast_seconds(
+    trials: Sequence[TrialRecord],
+    epochs: Sequence[EpochRecord],
+    *,
+    max_epochs: int,
+    num_candidates: int,
+    num_seeds: int,
+    num_slots: int,
+    direction: str,
+) -> float:
+    """Forecast the stages after the search from the epochs of the trials that lead now.
+
+    Args:
+        num_candidates: Configurations to confirm, the default recipe included.
+        num_slots: Trainings at once.
+
+    Returns:
+        Seconds for confirm (candidates × seeds), retrain, test and report.
+    """
+    leaders = {t.number for t in rank_trials(trials, direction)[:num_candidates]} | {0}
+    spent = [e.seconds for e in epochs if e.trial_number in leaders]
+    per_run = max_epochs * (sum(spent) / len(spent) if spent else 0.0)
+    rounds = math.ceil(num_candidates * num_seeds / num_slots) + math.ceil(2 / num_slots)
+    return rounds * per_run + 2 * SECONDS_TO_START_WORKERS + SECONDS_FOR_TEST_AND_REPORT

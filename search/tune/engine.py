@@ -1,0 +1,149 @@
+"""Run trainings through Ray Tune: the one place that calls it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ray import tune
+from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+
+from search.records import TrialState
+from search.results import ResultsFolder
+from search.rungs import decide_state
+from search.tune.ledger import Ledger
+from search.tune.recorder import OnChange, Recorder
+from search.tune.unsaved import Unsaved
+from search.tune.worker import Request, TrainingSet, run_request
+
+NUM_RETRIES = 2  # of a trial whose worker died; a configuration that fails is not retried
+
+
+@dataclass(frozen=True)
+class Slots:
+    """What one training gets, and how many run at once."""
+
+    cpus: float
+    gpus: float
+    count: int
+
+    @property
+    def num_threads(self) -> int:
+        return max(1, int(self.cpus))
+
+    def merged(self) -> Slots:
+        """Return one slot with all the CPUs, for a training that runs alone."""
+        return Slots(self.cpus * self.count, self.gpus, 1)
+
+
+class _StopWhen(Unsaved, Stopper):
+    def __init__(self, should_stop: Callable[[], bool]) -> None:
+        self._should_stop = should_stop
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._should_stop()
+
+
+def state_of(
+    ledger: Ledger,
+    scheduler: TrialScheduler,
+    *,
+    trial_id: str,
+    number: int,
+    stop_epoch: int,
+    result: dict[str, Any] | None,
+    failed: bool,
+) -> TrialState:
+    """Name how a trial ended, for the ledger and for Optuna alike.
+
+    Args:
+        result: The trial's last one; a configuration that failed says so in it.
+        failed: Ray gave the trial up.
+    """
+    error = (result or {}).get("failure", "") or ("its worker died" if failed else "")
+    trial = ledger.trials.get(number)
+    epochs_run = max(trial.epochs, default=0) if trial else 0
+    pruned = trial_id in getattr(scheduler, "pruned", ())
+    return decide_state(epochs_run=epochs_run, max_epochs=stop_epoch, pruned=pruned, error=error)
+
+
+def run_tune(
+    *,
+    stage: str,
+    results: ResultsFolder,
+    ledger: Ledger,
+    searcher: Searcher,
+    scheduler: TrialScheduler,
+    training_set: TrainingSet,
+    num_trials: int,
+    slots: Slots,
+    should_stop: Callable[[], bool],
+    on_change: OnChange,
+) -> None:
+    """Run until the searcher has no more trials or a stop is asked for; the ledger has the outcome.
+
+    Workers stay alive between trials: importing torch and timm anew costs 13 CPU seconds a trial.
+    """
+
+    def ended(trial: Any, failed: bool) -> TrialState:
+        return state_of(
+            ledger,
+            scheduler,
+            trial_id=trial.trial_id,
+            number=trial.config["number"],
+            stop_epoch=trial.config["stop_epoch"],
+            result=trial.last_result,
+            failed=failed,
+        )
+
+    tune_config = TuneConfig(
+        search_alg=searcher,
+        scheduler=scheduler,
+        num_samples=num_trials,
+        max_concurrent_trials=slots.count,
+        reuse_actors=True,
+        # Tune would name folders after all params, too long for some file systems.
+        trial_dirname_creator=lambda trial: f"{trial.config['number']:05d}-{trial.trial_id}",
+    )
+    run_config = RunConfig(
+        name=f"{stage}-{time.strftime('%Y%m%d-%H%M%S')}",
+        storage_path=str(results.ray),
+        callbacks=[Recorder(ledger, ended, results.study / "logs" / stage, on_change)],
+        stop=_StopWhen(should_stop),
+        failure_config=FailureConfig(max_failures=NUM_RETRIES),
+        checkpoint_config=CheckpointConfig(num_to_keep=1),
+        verbose=0,
+    )
+    trainable = _with_images(training_set, slots)
+    Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
+    ledger.close_open_trials()
+
+
+def _with_images(training_set: TrainingSet, slots: Slots) -> Any:
+    return tune.with_resources(
+        tune.with_parameters(run_request, training_set=training_set),
+        {"CPU": slots.cpus, "GPU": slots.gpus},
+    )
+
+
+class RequestSearch(Unsaved, Searcher):
+    """Hand out given requests in order."""
+
+    def __init__(self, requests: Sequence[Request]) -> None:
+        super().__init__(metric="epoch", mode="max")
+        self._waiting = list(requests)
+
+    def suggest(self, trial_id: str) -> Any:
+        return self._waiting.pop(0).to_config() if self._waiting else Searcher.FINISHED
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Do nothing: nobody learns from these."""

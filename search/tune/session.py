@@ -1,0 +1,149 @@
+"""One quiet Ray session: started in the background while the data is read, warmed, shut down."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import threading
+import time
+import warnings
+from typing import Any
+
+from search.errors import ResourceError
+
+_QUIET = {
+    # Every one of these costs seconds, disk or lines on the terminal in a plain set-up.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # the ledger is our snapshot
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_THRESHOLD_S": "30",
+    # A reused actor waits this long for the thread of its last trial; 2 s lose trials under load.
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "120",
+    "MALLOC_ARENA_MAX": "2",  # of the workers: an arena a thread is memory that never comes back
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
+class RaySession:
+    """A Ray cluster, local unless an address is given.
+
+    Args:
+        address: "local" for a cluster of this process's own, "auto" or host:port to join one.
+        verbose: Let Ray and Optuna talk.
+    """
+
+    def __init__(self, address: str = "local", verbose: bool = False) -> None:
+        self.address = address
+        self._verbose = verbose
+        self._error: BaseException | None = None
+        self._imported = threading.Event()
+        self._up = threading.Event()
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._warm: list[Any] = []
+
+    def start(self, trainable: str) -> None:
+        """Begin starting in the background, workers importing the trainable included."""
+        self._thread = threading.Thread(target=self._live, args=(trainable,), daemon=True)
+        self._thread.start()
+
+    def wait_for_imports(self) -> None:
+        """Wait until ray is imported: two threads importing it at once break it."""
+        if self._thread is not None:
+            self._imported.wait()
+
+    def wait(self) -> None:
+        """Wait until trials can run.
+
+        Raises:
+            ResourceError: No cluster at the address, or Ray could not start.
+        """
+        if self._thread is None:
+            return
+        self._up.wait()
+        if self._error is not None and self.address == "local":
+            raise ResourceError(
+                f"Ray must start on this machine, got: {str(self._error).splitlines()[0]}. "
+                "Run again with -v to see its own messages."
+            ) from self._error
+        if self._error is not None:
+            raise ResourceError(
+                f"--address {self.address}: must be a running Ray cluster, got: "
+                f"{str(self._error).splitlines()[0]}. Start one, "
+                "or leave --address out to use this machine."
+            ) from self._error
+
+    def stop(self) -> None:
+        """Shut a local cluster down; leave a joined one alone."""
+        if self._thread is not None:
+            self._up.wait()
+            import ray
+
+            ray.shutdown()
+            self._over.set()
+            self._thread.join()
+
+    def _live(self, trainable: str) -> None:
+        """Start Ray, then stay: the kernel ends Ray's processes with the thread that made them."""
+        try:
+            self._start(trainable)
+        except BaseException as error:  # handed to wait(), which raises it where it can be shown
+            self._error = error
+        self._imported.set()
+        self._up.set()
+        self._over.wait()
+
+    def _start(self, trainable: str) -> None:
+        for name, value in _QUIET.items():
+            os.environ.setdefault(name, value)
+        import ray
+        import ray.tune.search.optuna
+
+        self._imported.set()
+        level = logging.INFO if self._verbose else logging.ERROR
+        ray.init(
+            address=self.address,
+            include_dashboard=False if self.address == "local" else None,
+            log_to_driver=self._verbose,
+            logging_level=level,
+        )
+        self._quieten(level)
+        # A worker process that has imported torch and timm once is taken for trials later:
+        # several seconds of imports happen while the driver still reads images.
+        warm = ray.remote(num_cpus=1)(_import_trainable)
+        count = int(ray.available_resources().get("CPU", 1)) if self.address == "local" else 0
+        self._warm = [warm.remote(trainable) for _ in range(count)]
+
+    def _quieten(self, level: int) -> None:
+        if self._verbose:
+            return
+        for name in ("ray", "ray.tune", "ray.train", "ray.air", "ray.data"):
+            logging.getLogger(name).setLevel(level)
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        warnings.filterwarnings("ignore", module="ray|optuna")
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+def _import_trainable(trainable: str) -> float:
+    begin = time.monotonic()
+    importlib.import_module(f"trainables.{trainable}")
+    importlib.import_module("search.data.loader")
+    importlib.import_module("ray.tune")
+    return time.monotonic() - begin
+
+
+def cluster_resources() -> tuple[float, float]:
+    """Return the cluster's CPUs and GPUs."""
+    import ray
+
+    total = ray.cluster_resources()
+    return float(total.get("CPU", 0)), float(total.get("GPU", 0))

@@ -1,0 +1,49 @@
+"""The results folder: locked, set aside only when it is one, never half marked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from search.errors import ResultsError
+from search.results import ResultsFolder, lock_results, open_results, set_aside
+
+
+def test_a_marker_holds_for_its_own_inputs_only(tmp_path: Path) -> None:
+    folder = open_results(tmp_path / "r")
+    folder.mark_done("search", "abc", 1.5, reason="all trials done")
+    assert folder.is_done("search", "abc")
+    assert not folder.is_done("search", "abd")
+    assert not folder.is_done("confirm", "abc")
+    folder.marker("search").write_text("{cut")
+    assert not folder.is_done("search", "abc")
+
+
+def test_fresh_renames_an_earlier_study(tmp_path: Path) -> None:
+    folder = open_results(tmp_path / "r")
+    folder.mark_done("study", "abc", 0.0)
+    kept = set_aside(tmp_path / "r")
+    assert kept is not None
+    assert ResultsFolder(kept).is_done("study", "abc")
+    assert not (tmp_path / "r").exists()
+    assert set_aside(tmp_path / "r") is None
+
+
+def test_fresh_never_touches_anything_else(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "cat.jpg").write_text("")
+    with pytest.raises(ResultsError, match="earlier study"):
+        set_aside(photos)
+    assert (photos / "cat.jpg").exists()
+
+
+def test_fresh_leaves_a_folder_in_use_where_it_is(tmp_path: Path) -> None:
+    folder = open_results(tmp_path / "r")
+    folder.mark_done("study", "abc", 0.0)
+    lock = lock_results(folder)
+    with pytest.raises(ResultsError, match="another run"):
+        set_aside(tmp_path / "r")
+    lock.release()
+    assert folder.is_done("study", "abc")
