@@ -1,0 +1,201 @@
+"""Show where the final model looked in test images it got right and wrong, with figures on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from search.cam import Heat, cam_heat
+from search.data.loader import open_trial_data
+from search.records import DatasetIndex, Evaluation, Ids, ImageCache, ImageRow, read_csv, write_json
+from search.results import ResultsFolder
+from trainables.saved import load_model
+
+Box = tuple[float, ...]
+"""x0, y0, x1, y1 in pixels, x1 and y1 exclusive."""
+
+_SIDES = ("x0", "y0", "x1", "y1")
+
+_NOTES = {
+    "Grad-CAM": "",
+    "HiResCAM": "Grad-CAM came out blank; HiResCAM shown.",
+    "Eigen-CAM": "Grad-CAM and HiResCAM came out blank; Eigen-CAM shown: the strongest pattern, "
+    "whatever the class.",
+    "none": "No method gave a map: the model's last map is blank or too coarse.",
+}
+
+
+def explain_predictions(
+    results: ResultsFolder,
+    evaluation: Evaluation,
+    cache: ImageCache,
+    index: DatasetIndex,
+    *,
+    num_images: int,
+    device: str = "cpu",
+) -> None:
+    """Write test/cam: per chosen image the clean input, its heat overlay, and an entry in cam.json.
+
+    Heat is for the predicted class. Where a data set root holds regions.csv (the drawn sample
+    does), each entry also tells which share of the heat lies in the known region.
+
+    Args:
+        num_images: Images to show in all, split over right, wrong and confidently wrong.
+    """
+    folder = results.test / "cam"
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in [*folder.glob("*.png"), *folder.glob("cam.json")]:
+        old.unlink()
+    picked = pick_examples(evaluation, num_images)
+    images = _clean_images(cache, evaluation.ids[[place for _, place in picked]])
+    regions = _read_regions(index)
+    model = load_model(results.best)[0].to(device)
+    entries = []
+    for (group, place), image in zip(picked, images, strict=True):
+        heat, method = cam_heat(model, image)
+        entry = _entry(evaluation, index, group, place, method)
+        Image.fromarray(image).save(folder / entry["image"])
+        Image.fromarray(overlay_heat(image, heat)).save(folder / entry["heat"])
+        row = index.rows[int(evaluation.ids[place])]
+        if (row.root, row.path) in regions:
+            box = fit_box(regions[row.root, row.path], row, size_px=len(heat), fit=cache.fit)
+            entry["region_share"] = region_share(heat, box)
+            entry["region_area"] = region_share(np.ones_like(heat), box)
+        entries.append(entry)
+    write_json(folder / "cam.json", entries)
+
+
+def pick_examples(evaluation: Evaluation, num_images: int) -> list[tuple[str, int]]:
+    """Choose which test images to show; the same evaluation gives the same choice.
+
+    A third each: "right", spread over classes, surest first; "wrong", likewise over true classes;
+    "confident_wrong", the surest mistakes. With few mistakes the right ones fill up.
+
+    Returns:
+        (group, position in the evaluation) pairs, group by group, at most num_images.
+    """
+    predicted = evaluation.probabilities.argmax(axis=1)
+    surest = np.argsort(-evaluation.probabilities.max(axis=1), kind="stable")
+    right = [int(k) for k in surest if predicted[k] == evaluation.y_true[k]]
+    wrong = [int(k) for k in surest if predicted[k] != evaluation.y_true[k]]
+    num_wrong = min(len(wrong), max(2 * (num_images // 3), num_images - len(right)))
+    num_confident = (num_wrong + 1) // 2
+    groups = {
+        "right": _spread(right, evaluation.y_true)[: num_images - num_wrong],
+        "wrong": _spread(wrong[num_confident:], evaluation.y_true)[: num_wrong - num_confident],
+        "confident_wrong": wrong[:num_confident],
+    }
+    return [(group, place) for group, places in groups.items() for place in places]
+
+
+def _spread(places: Sequence[int], labels: Ids) -> list[int]:
+    """Reorder so that each class's first comes before any class's second, and so on."""
+    seen: dict[int, int] = {}
+    turns = []
+    for place in places:
+        turns.append(seen.setdefault(int(labels[place]), 0))
+        seen[int(labels[place])] += 1
+    return [place for _, place in sorted(zip(turns, places, strict=True), key=lambda pair: pair[0])]
+
+
+def overlay_heat(image: NDArray[np.uint8], heat: Heat) -> NDArray[np.uint8]:
+    """Lay heat over a grey version of the image, so every colour seen is heat.
+
+    Args:
+        image: (S, S, 3) RGB.
+        heat: (S, S) in 0..1; the image stays plain grey where it is 0.
+
+    Returns:
+        (S, S, 3) RGB.
+    """
+    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    warm = cv2.applyColorMap((255 * heat).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    warm = cv2.cvtColor(warm, cv2.COLOR_BGR2RGB)
+    opacity = 0.6 * heat[..., None] ** 0.75
+    mixed = (1 - opacity) * grey + opacity * warm
+    return mixed.astype(np.uint8)
+
+
+def region_share(heat: Heat, box: Box) -> float:
+    """Return the share of the heat that lies inside a box, 0..1; 0 when there is no heat.
+
+    Args:
+        heat: (S, S), not negative.
+        box: In pixels of the heat; parts of pixels count in part.
+    """
+    x0, y0, x1, y1 = box
+    across = _covered(len(heat[0]), x0, x1)
+    down = _covered(len(heat), y0, y1)
+    total = float(heat.sum())
+    return float(down @ heat @ across) / total if total > 0 else 0.0
+
+
+def _covered(num: int, low: float, high: float) -> NDArray[np.float64]:
+    """Return how much of each of `num` unit pixels lies between low and high."""
+    edges = np.arange(num)
+    covered = np.minimum(edges + 1, high) - np.maximum(edges, low)
+    return np.asarray(covered.clip(0.0, 1.0), dtype=np.float64)
+
+
+def fit_box(box: Box, row: ImageRow, *, size_px: int, fit: str) -> Box:
+    """Carry a box from the photo to the square the model sees.
+
+    Args:
+        box: In pixels of the photo.
+        row: Its width and height.
+        size_px: Side S of the square.
+        fit: "squash" scales both axes alone; "crop" scales the shorter side to S and "pad" the
+            longer one, both centred.
+    """
+    x0, y0, x1, y1 = box
+    wide, high = size_px / row.width_px, size_px / row.height_px
+    if fit != "squash":
+        wide = high = max(wide, high) if fit == "crop" else min(wide, high)
+    left = (size_px - row.width_px * wide) / 2
+    top = (size_px - row.height_px * high) / 2
+    return (x0 * wide + left, y0 * high + top, x1 * wide + left, y1 * high + top)
+
+
+def _read_regions(index: DatasetIndex) -> dict[tuple[int, str], Box]:
+    """Return the known salient boxes, by (root, path); a file of other columns has none."""
+    return {
+        (number, row["path"]): tuple(float(row[side]) for side in _SIDES)
+        for number, root in enumerate(index.roots)
+        for row in read_csv(root / "regions.csv")
+        if row.keys() >= {"path", *_SIDES}
+    }
+
+
+def _entry(
+    evaluation: Evaluation, index: DatasetIndex, group: str, place: int, method: str
+) -> dict[str, Any]:
+    image_id = int(evaluation.ids[place])
+    probabilities = evaluation.probabilities[place]
+    guess = int(probabilities.argmax())
+    return {
+        "image": f"{image_id}.png",
+        "heat": f"{image_id}_cam.png",
+        "method": method,
+        "group": group,
+        "path": index.rows[image_id].path,
+        "label": evaluation.classes[int(evaluation.y_true[place])],
+        "predicted": evaluation.classes[guess],
+        "confidence": float(probabilities[guess]),
+        "note": _NOTES[method],
+    }
+
+
+def _clean_images(cache: ImageCache, ids: Ids) -> list[NDArray[np.uint8]]:
+    """Return the images as the model sees them, (S, S, 3) each."""
+    none = np.array([], dtype=np.int64)
+    batches = open_trial_data(cache, none, none).clean_batches(ids, batch_size=64)
+    return [
+        np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+        for images, _ in batches
+        for image in images
+    ]
