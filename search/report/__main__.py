@@ -1,0 +1,29 @@
+"""Rebuild a report: `python -m search.report results/cars`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from search.errors import SearchError
+from search.results import ResultsFolder
+
+_FOLDER = typer.Argument(metavar="DIR", help="Results folder that search.run wrote.")
+
+
+def main(folder: Annotated[Path, _FOLDER]) -> None:
+    """Rebuild DIR/report (page, tables, plots) from the files in DIR."""
+    from search.report.page import write_report  # slow to import: not for --help
+
+    try:
+        page = write_report(ResultsFolder(folder.resolve()))
+    except SearchError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(error.exit_code) from None
+    typer.echo(f"Report: {page}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,145 @@
+"""Which plots the page shows, and drawing them so that one failure costs one plot."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from search.report import (
+    compare_plots,
+    data_plots,
+    image_plots,
+    param_plots,
+    study_plots,
+    test_plots,
+    winner_plots,
+)
+from search.report.load import NothingToShowError, StudyFiles
+from search.report.style import plot_style, save_figure
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One plot: file name, section of the page, caption, and how to draw it."""
+
+    name: str
+    section: str
+    caption: str
+    draw: Callable[[StudyFiles], Figure]
+    photos: bool = False
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A plot on the page: its picture as a data URI, or why there is none."""
+
+    name: str
+    caption: str
+    uri: str = ""
+    width_px: int = 0
+    height_px: int = 0
+    missing: str = ""
+    failed: bool = False
+
+
+def _groups(parameter: str) -> Callable[[StudyFiles], Figure]:
+    return lambda files: compare_plots.draw_groups(compare_plots.groups_data(files, parameter))
+
+
+def _cam(group: str) -> Callable[[StudyFiles], Figure]:
+    return lambda files: image_plots.draw_explained(image_plots.explained_data(files, group))
+
+
+def _gallery(*groups: str) -> Callable[[StudyFiles], Figure]:
+    return lambda files: image_plots.draw_gallery(image_plots.explained_data(files, *groups))
+
+
+PLOTS: tuple[Plot, ...] = (
+    Plot("history", "search",
+         "Every trial's best epoch, and the incumbent: the best complete trial so far. Below, the "
+         "epochs each trial was given before it was stopped or done.",
+         lambda f: study_plots.draw_history(study_plots.history_data(f))),
+    Plot("learning_curves", "search",
+         "At each rung the weaker trials stop, so that epochs go to the promising ones.",
+         lambda f: study_plots.draw_curves(study_plots.curves_data(f))),
+    Plot("importance", "search",
+         "f-ANOVA tells what moves the objective over the whole space; PED-ANOVA what separates "
+         "the best trials from the rest. They answer different questions and may disagree.",
+         lambda f: compare_plots.draw_importance(compare_plots.importance_data(f))),
+    Plot("by_backbone", "search",
+         "Pruned trials count with what they had reached when they were stopped.",
+         _groups("backbone")),
+    Plot("by_optimizer", "search",
+         "Pruned trials count with what they had reached when they were stopped.",
+         _groups("optimizer")),
+    Plot("parallel", "search",
+         "The most important parameters; yellow lines are the best trials.",
+         lambda f: param_plots.draw_parallel(param_plots.parallel_data(f))),
+    Plot("slices", "search",
+         "Where along each parameter the good trials lie, the most important parameter first.",
+         lambda f: param_plots.draw_slices(param_plots.slice_data(f))),
+    Plot("timeline", "search", "One bar per trial, on the worker that ran it.",
+         lambda f: study_plots.draw_timeline(study_plots.timeline_data(f))),
+    Plot("confirm", "winner",
+         "The best trials were lucky as well as good. Trained again with fresh seeds, the best "
+         "mean wins.",
+         lambda f: winner_plots.draw_confirm(winner_plots.confirm_data(f))),
+    Plot("retrain", "winner", "The winner's last training, on train and val together.",
+         lambda f: winner_plots.draw_retrain(winner_plots.retrain_data(f))),
+    Plot("class_scores", "test",
+         "Few test images make wide intervals: do not rank classes by differences inside them.",
+         lambda f: test_plots.draw_class_scores(test_plots.class_scores_data(f))),
+    Plot("confusion_shares", "test", "Rows are true classes and add up to 100 %.",
+         lambda f: test_plots.draw_confusion_shares(test_plots.confusion_data(f))),
+    Plot("confusion_counts", "test", "The same in images.",
+         lambda f: test_plots.draw_confusion_counts(test_plots.confusion_data(f))),
+    Plot("reliability", "test",
+         "On the diagonal a prediction made with 80 % confidence is right 80 % of the time; "
+         "below it the model is too sure of itself. The bars count the images.",
+         lambda f: test_plots.draw_reliability(test_plots.reliability_data(f))),
+    Plot("examples_right", "test", "Test images that were classified correctly.",
+         _gallery("right"), photos=True),
+    Plot("examples_wrong", "test", "Test images that were not.",
+         _gallery("wrong", "confident_wrong"), photos=True),
+    Plot("cam_right", "explanations", "Right predictions.", _cam("right"), photos=True),
+    Plot("cam_wrong", "explanations", "Wrong predictions.", _cam("wrong"), photos=True),
+    Plot("cam_confident_wrong", "explanations",
+         "Wrong, and sure of it: the mistakes to look at first. A wrong label, or the wrong part "
+         "of the picture?",
+         _cam("confident_wrong"), photos=True),
+    Plot("class_counts", "data", "Images per class and split, after the check.",
+         lambda f: data_plots.draw_class_counts(data_plots.class_counts_data(f))),
+    Plot("image_sizes", "data", "Sizes as found; the model sees squares.",
+         lambda f: data_plots.draw_sizes(data_plots.sizes_data(f))),
+)  # fmt: skip
+
+
+def draw_plots(
+    files: StudyFiles, folder: Path, plots: Sequence[Plot] = PLOTS
+) -> dict[str, list[Drawn]]:
+    """Draw plots into NAME.png and return them by section of the page."""
+    drawn: dict[str, list[Drawn]] = {}
+    with plot_style():
+        for plot in plots:
+            drawn.setdefault(plot.section, []).append(_draw(plot, files, folder))
+    return drawn
+
+
+def _draw(plot: Plot, files: StudyFiles, folder: Path) -> Drawn:
+    path = folder / f"{plot.name}.png"
+    try:
+        figure = plot.draw(files)
+        save_figure(figure, path, photos=plot.photos)
+    except NothingToShowError as reason:
+        return Drawn(plot.name, plot.caption, missing=str(reason))
+    except Exception as error:  # whatever one plot stumbles over must not cost the report
+        first = (str(error).splitlines() or [""])[0]
+        text = f"The plot {plot.name} could not be drawn: {type(error).__name__}: {first}"
+        return Drawn(plot.name, plot.caption, missing=text, failed=True)
+    width, height = (round(100 * inches) for inches in figure.get_size_inches())
+    uri = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+    return Drawn(plot.name, plot.caption, uri, width, height)

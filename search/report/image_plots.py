@@ -1,0 +1,135 @@
+"""Plots made of pictures: what the model looked at, and what it got right and wrong."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from search.report.format import is_number, short
+from search.report.load import NothingToShowError, StudyFiles
+from search.report.style import BLUE, GREY, VERMILION, new_figure
+
+GROUPS = {"right": "right", "wrong": "wrong", "confident_wrong": "wrong and sure of it"}
+_MAX_PER_GROUP = 8
+_SIDE_PX = 256  # a cell is about 2 inches wide: more pixels would only make the page heavier
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One test image with its explanation."""
+
+    image: Path
+    heat: Path | None
+    group: str
+    label: str
+    predicted: str
+    confidence: float | None
+    under: str
+
+
+def explained_data(files: StudyFiles, *groups: str) -> list[Explained]:
+    """List the explained images of some groups whose files are there, a few of each."""
+    folder = files.folder.test / "cam"
+    if not files.cam:
+        raise NothingToShowError("No predictions were explained: test/cam is empty.")
+    found = [_explained(folder, row) for row in files.cam if row.get("group") in groups]
+    there = [item for item in found if item.image.is_file()]
+    kept = [item for g in groups for item in [i for i in there if i.group == g][:_MAX_PER_GROUP]]
+    if not kept:
+        names = " or ".join(GROUPS[group] for group in groups)
+        raise NothingToShowError(f"No picture of a prediction that was {names}.")
+    return kept
+
+
+def _explained(folder: Path, row: dict[str, Any]) -> Explained:
+    heat = folder / str(row["heat"]) if row.get("heat") else None
+    confidence = row.get("confidence")
+    return Explained(
+        folder / str(row.get("image", "")), heat if heat and heat.is_file() else None,
+        str(row.get("group")), str(row.get("label", "")), str(row.get("predicted", "")),
+        float(confidence) if is_number(confidence) else None,
+        _under(row),
+    )  # fmt: skip
+
+
+def _under(row: dict[str, Any]) -> str:
+    """Say how a heat map was made and, where the object's place is known, how much of it hit."""
+    method = str(row.get("method") or "heat map")
+    if method == "none":
+        method = "no map"
+    share, area = row.get("region_share"), row.get("region_area")
+    if not is_number(share) or not is_number(area):
+        return method
+    return f"{method}\n{100 * share:.0f} % on the object ({100 * area:.0f} % of area)"
+
+
+def caption(item: Explained) -> str:
+    """Write what was said of an image, on two lines."""
+    sure = f" ({100 * item.confidence:.0f} %)" if item.confidence is not None else ""
+    if item.label == item.predicted:
+        return f"{short(item.label, 24)}\nright{sure}"
+    return (
+        f"true: {short(item.label, 22)}\nsaid: {short(item.predicted, 22 - len(sure) // 2)}{sure}"
+    )
+
+
+def draw_explained(items: list[Explained]) -> Figure:
+    """Draw pairs of image and heat map, two pairs a row."""
+    rows = math.ceil(len(items) / 2)
+    figure = new_figure(0.5 + 2.45 * rows)
+    grid = figure.subplots(rows, 4, squeeze=False)
+    cells = grid.reshape(-1, 2)
+    for (left, right), item in zip(cells, items, strict=False):
+        _show(left, item.image)
+        _caption(left, item)
+        if item.heat:
+            _show(right, item.heat)
+        else:
+            right.set_axis_off()
+        under = item.under if "\n" in item.under else f"{item.under}\n "
+        right.set_title(under, fontsize=8, fontweight="normal", color=GREY)
+    for left, right in cells[len(items) :]:
+        left.remove()
+        right.remove()
+    kind = " and ".join(dict.fromkeys(GROUPS.get(item.group, item.group) for item in items))
+    figure.suptitle(f"Predictions that were {kind}: the test image, and where the evidence lay")
+    return figure
+
+
+def draw_gallery(items: list[Explained]) -> Figure:
+    """Draw images with their captions, four a row."""
+    columns = 4
+    rows = math.ceil(len(items) / columns)
+    figure = new_figure(0.5 + 2.45 * rows)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes, item in zip(grid.flat, items, strict=False):
+        _show(axes, item.image)
+        _caption(axes, item)
+    for axes in grid.flat[len(items) :]:
+        axes.remove()
+    kind = "right" if items[0].label == items[0].predicted else "wrong"
+    figure.suptitle(f"Test images whose prediction was {kind} (confidence in brackets)")
+    return figure
+
+
+def _caption(axes: Axes, item: Explained) -> None:
+    colour = BLUE if item.label == item.predicted else VERMILION
+    axes.set_title(caption(item), fontsize=8, fontweight="normal", color=colour)
+
+
+def _show(axes: Axes, path: Path) -> None:
+    with Image.open(path) as image:
+        small = image.convert("RGB")
+        small.thumbnail((_SIDE_PX, _SIDE_PX))
+    axes.imshow(np.asarray(small))
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)

@@ -1,0 +1,252 @@
+"""Read a results folder into one frozen value; whatever is absent comes out empty."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from search.errors import ResultsError
+from search.records import TrialState
+from search.results import ResultsFolder
+
+_WHOLE = (
+    "number", "epochs_run", "best_epoch", "seed", "trial_number", "epoch", "support",
+    "width_px", "height_px", "num_bytes", "root", "group", "id",
+)  # fmt: skip
+_REAL = (
+    "best_value", "last_value", "seconds", "started_s", "train_loss", "val_loss", "val_accuracy",
+    "val_balanced_accuracy", "val_macro_f1", "lr", "images_per_second", "importance", "value",
+    "confidence", "precision", "recall", "f1", "recall_low", "recall_high",
+)  # fmt: skip
+_EXPECTED = {
+    "trials": ("number", "state", "epochs_run", "best_value", "best_epoch", "seconds", "started_s",
+               "seed", "node", "worker", "error"),
+    "epochs": ("trial_number", "epoch"),
+    "importance": ("evaluator", "parameter", "importance"),
+    "index": ("path", "label", "width_px", "height_px"),
+    "splits": ("path", "label", "split"),
+    "problems": ("path", "label", "kind", "action"),
+    "confirm": ("candidate", "trial_number", "seed", "value", "best_epoch", "seconds", "error"),
+    "best_epochs": ("epoch", "train_loss", "lr"),
+    "predictions": ("path", "label", "predicted", "confidence"),
+}  # fmt: skip
+
+
+class NothingToShowError(Exception):
+    """A table or plot has no data; the message says what is missing and is shown in its place."""
+
+
+@dataclass(frozen=True)
+class StudyFiles:
+    """Everything a results folder holds, as read.
+
+    Frames are empty when their file is absent. Text columns hold "" where a cell is blank, number
+    columns NaN or NA. `params.*` columns stay text, as written. `unreadable` says which files were
+    there but could not be read.
+    """
+
+    folder: ResultsFolder
+    summary: dict[str, Any]
+    environment: dict[str, Any]
+    space: dict[str, Any]
+    trials: pd.DataFrame
+    epochs: pd.DataFrame
+    importance: pd.DataFrame
+    index: pd.DataFrame
+    splits: pd.DataFrame
+    problems: pd.DataFrame
+    confirm: pd.DataFrame
+    best_params: dict[str, Any]
+    best_epochs: pd.DataFrame
+    model: dict[str, Any]
+    predictions: pd.DataFrame
+    metrics: dict[str, Any]
+    cam: tuple[dict[str, Any], ...]
+    unreadable: tuple[str, ...]
+
+    @property
+    def study(self) -> dict[str, Any]:
+        """The summary's study part, filled up from the space file."""
+        return {**self.space, **section(self.summary, "study")}
+
+    @property
+    def metric(self) -> str:
+        """Name of the objective, such as `val_accuracy`."""
+        return str(section(self.study, "objective").get("metric") or "val_accuracy")
+
+    @property
+    def maximize(self) -> bool:
+        direction = section(self.study, "objective").get("direction")
+        return str(direction or "maximize").startswith("max")
+
+    @property
+    def budget(self) -> dict[str, Any]:
+        return section(self.study, "budget")
+
+    @property
+    def max_epochs(self) -> int:
+        """The full budget of a trial in epochs, as configured or as seen."""
+        given = self.budget.get("max_epochs")
+        if isinstance(given, int):
+            return given
+        return int(self.trials["epochs_run"].max()) if len(self.trials) else 0
+
+    @property
+    def params(self) -> tuple[str, ...]:
+        """Names of the parameters any trial used, in column order."""
+        prefix = "params."
+        return tuple(c.removeprefix(prefix) for c in self.trials.columns if c.startswith(prefix))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the predictions, the model or the summary."""
+        found = [c.removeprefix("p.") for c in self.predictions.columns if c.startswith("p.")]
+        given = self.model.get("classes") or section(self.summary, "dataset").get("classes")
+        return tuple(found or [str(name) for name in given or ()])
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether the images were drawn, not photographed."""
+        return bool(section(self.summary, "dataset").get("is_sample"))
+
+    def ranked(self) -> pd.DataFrame:
+        """Trials, best first: by state (complete first), then by value, then by number."""
+        order = {state.value: k for k, state in enumerate(TrialState)}
+        order[TrialState.INTERRUPTED.value], order[TrialState.FAILED.value] = 2, 3
+        keyed = self.trials.assign(
+            _state=self.trials["state"].map(order).fillna(9),
+            _value=self.trials["best_value"] * (-1 if self.maximize else 1),
+        )
+        keyed = keyed.sort_values(["_state", "_value", "number"], na_position="last")
+        return keyed.drop(columns=["_state", "_value"]).reset_index(drop=True)
+
+    def varied(self) -> tuple[str, ...]:
+        """Parameters that took more than one value (not being used counts as one)."""
+        return tuple(p for p in self.params if self.trials[f"params.{p}"].nunique() > 1)
+
+    def important(self) -> tuple[str, ...]:
+        """Varied parameters, the most important first (f-ANOVA, else PED-ANOVA, else as listed)."""
+        for evaluator in ("fanova", "ped_anova"):
+            rows = self.importance[self.importance["evaluator"] == evaluator]
+            rows = rows.sort_values("importance", ascending=False)
+            names = [str(p) for p in rows["parameter"] if str(p) in self.params]
+            if names:
+                return (*names, *(p for p in self.varied() if p not in names))
+        return self.varied()
+
+    def is_log(self, name: str) -> bool:
+        """Whether a parameter is searched on a log scale; guessed from its range if not told."""
+        told = section(self.space, "space").get(name)
+        if isinstance(told, dict):
+            return bool(told.get("log"))
+        values = numbers(self.trials[f"params.{name}"])
+        if values is None or (values.dropna() <= 0).any():
+            return False
+        return bool(values.max() / values.min() >= 300)
+
+
+def section(value: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a nested object, {} if it is absent or null."""
+    found = value.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def numbers(cells: pd.Series[str]) -> pd.Series[float] | None:
+    """Read text cells as numbers, NaN where blank; None if any is something else."""
+    filled = cells[cells != ""]
+    values = pd.to_numeric(filled, errors="coerce")
+    if filled.empty or values.isna().any():
+        return None
+    return values.astype(float).reindex(cells.index)
+
+
+def read_study(folder: ResultsFolder) -> StudyFiles:
+    """Read every file the report shows.
+
+    Raises:
+        ResultsError: The folder holds nothing that a study writes.
+    """
+    if not any(
+        path.is_file() for path in (folder.summary, folder.study_file, folder.study / "trials.csv")
+    ):
+        got = "a folder without them" if folder.root.is_dir() else "no such folder"
+        raise ResultsError(
+            f"{folder.root}: must be a results folder (summary.json, study.yaml or "
+            f"study/trials.csv in it), got {got}. Name a folder that search.run wrote, "
+            "such as results/cars."
+        )
+    read = _Reader(folder.root)
+    cam = read.json(folder.test / "cam" / "cam.json")
+    return StudyFiles(
+        folder=folder,
+        summary=read.mapping(folder.summary),
+        environment=read.mapping(folder.environment),
+        space=read.mapping(folder.study_file),
+        trials=read.frame("trials", folder.study / "trials.csv"),
+        epochs=read.frame("epochs", folder.study / "epochs.csv"),
+        importance=read.frame("importance", folder.study / "importance.csv"),
+        index=read.frame("index", folder.data / "index.csv"),
+        splits=read.frame("splits", folder.data / "splits.csv"),
+        problems=read.frame("problems", folder.data / "problems.csv"),
+        confirm=read.frame("confirm", folder.confirm / "confirm.csv"),
+        best_params=read.mapping(folder.best / "params.json"),
+        best_epochs=read.frame("best_epochs", folder.best / "epochs.csv"),
+        model=read.mapping(folder.best / "model.json"),
+        predictions=read.frame("predictions", folder.test / "predictions.csv"),
+        metrics=read.mapping(folder.test / "metrics.json"),
+        cam=tuple(row for row in cam or () if isinstance(row, dict)),
+        unreadable=tuple(read.unreadable),
+    )
+
+
+class _Reader:
+    """Read single files, keeping a note of each that is there but broken."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.unreadable: list[str] = []
+
+    def json(self, path: Path) -> Any:
+        """Read JSON (or YAML, by suffix); None when absent or broken."""
+        try:
+            text = path.read_text(encoding="utf-8")
+            return yaml.safe_load(text) if path.suffix == ".yaml" else json.loads(text)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            return self._note(path, error)
+
+    def mapping(self, path: Path) -> dict[str, Any]:
+        value = self.json(path)
+        return value if isinstance(value, dict) else {}
+
+    def frame(self, name: str, path: Path) -> pd.DataFrame:
+        """Read a CSV file with every expected column, typed."""
+        try:
+            found = pd.read_csv(path, dtype=str, keep_default_na=False).fillna("")
+        except FileNotFoundError:
+            found = pd.DataFrame()
+        except (OSError, ValueError) as error:  # pandas parser errors are ValueErrors
+            self._note(path, error)
+            found = pd.DataFrame()
+        found = found.reindex(columns=[*found.columns, *_absent(name, found)], fill_value="")
+        for column in found.columns:
+            if column in _WHOLE:
+                real = pd.to_numeric(found[column], errors="coerce")
+                found[column] = real.round().astype("Int64")
+            elif column in _REAL or column.startswith("p."):
+                found[column] = pd.to_numeric(found[column], errors="coerce").astype(float)
+        return found
+
+    def _note(self, path: Path, error: Exception) -> None:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        self.unreadable.append(f"{path.relative_to(self.root).as_posix()}: {reason}")
+
+
+def _absent(name: str, frame: pd.DataFrame) -> list[str]:
+    return [column for column in _EXPECTED[name] if column not in frame.columns]

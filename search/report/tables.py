@@ -1,0 +1,293 @@
+"""The report's tables, as pure functions of the files read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from search.report.data_plots import class_counts_data
+from search.report.format import interval_text, is_number
+from search.report.load import NothingToShowError, StudyFiles, numbers, section
+from search.report.study_plots import rungs
+from search.report.table import Table
+from search.report.test_plots import confusion_data
+from trainables.parameters import TRAINABLES, AnyBut, Parameter, default_params
+
+_LEADERS = 20
+_NO_TRIALS = "No trial was recorded."
+
+
+def leaderboard(files: StudyFiles) -> Table:
+    """The 20 best trials, complete ones first, with the parameters that were varied."""
+    _some(files.trials, _NO_TRIALS)
+    ranked = files.ranked()
+    ranked = ranked[ranked["best_value"].notna()].head(_LEADERS)
+    if ranked.empty:
+        raise NothingToShowError("No trial finished an epoch, so there is no leaderboard.")
+    columns = ["number", "state", "best_value", "best_epoch", "epochs_run", "seconds"]
+    frame = ranked[[*columns, *(f"params.{name}" for name in files.varied())]]
+    frame.insert(0, "rank", range(1, len(frame) + 1))
+    return Table("leaderboard", "Leaderboard", frame, _trial_kinds(files))
+
+
+def trials(files: StudyFiles) -> Table:
+    """Every trial, best first, with every parameter that was varied."""
+    _some(files.trials, _NO_TRIALS)
+    fixed = tuple(f"params.{name}" for name in files.params if name not in files.varied())
+    hidden = ("last_value", "started_s", "seed", "node", "worker", *fixed)
+    kinds = _trial_kinds(files)
+    if not (files.trials["error"] != "").any():
+        hidden = (*hidden, "error")
+    return Table("trials", "All trials", files.ranked(), kinds, hidden)
+
+
+def _trial_kinds(files: StudyFiles) -> dict[str, str]:
+    return {"best_value": files.metric, "last_value": files.metric, "seconds": "seconds"}
+
+
+def categorical(files: StudyFiles) -> tuple[str, ...]:
+    """Varied parameters whose values are names, or numbers listed as choices."""
+    space = section(files.space, "space")
+
+    def is_choice(name: str) -> bool:
+        told = space.get(name)
+        listed = isinstance(told, dict) and "choice" in told
+        return listed or numbers(files.trials[f"params.{name}"]) is None
+
+    return tuple(name for name in files.varied() if is_choice(name))
+
+
+def by_parameter(files: StudyFiles, name: str) -> Table:
+    """Trials grouped by one parameter's value: how many, how good, how long."""
+    column = f"params.{name}"
+    rows = []
+    for level, group in files.trials[files.trials[column] != ""].groupby(column):
+        values = group["best_value"].dropna()
+        rows.append(
+            {
+                name: level,
+                "num_trials": len(group),
+                "num_complete": int((group["state"] == "complete").sum()),
+                "best": (values.max() if files.maximize else values.min()) if len(values) else None,
+                "median": values.median() if len(values) else None,
+                "mean_seconds": group["seconds"].mean(),
+            }
+        )
+    frame = pd.DataFrame(rows).sort_values("best", ascending=not files.maximize)
+    kinds = {"best": files.metric, "median": files.metric, "mean_seconds": "seconds"}
+    return Table(f"by_{name}", f"By {name}", frame, kinds)
+
+
+def rung_table(files: StudyFiles) -> Table:
+    """How many trials reached each rung and how many stopped there."""
+    _some(files.trials, _NO_TRIALS)
+    ladder = [*rungs(files), files.max_epochs]
+    if len(ladder) < 2:
+        raise NothingToShowError("The search had no rungs: every trial ran to the end.")
+    run, pruned = files.trials["epochs_run"].fillna(0), files.trials["state"] == "pruned"
+    rows = []
+    for rung, following in zip(ladder, [*ladder[1:], np.inf], strict=True):
+        reached = int((run >= rung).sum())
+        stopped = int((pruned & (run >= rung) & (run < following)).sum())
+        rows.append({"epoch": rung, "reached": reached, "stopped_here": stopped})
+    return Table("rungs", "Rungs: where trials were compared", pd.DataFrame(rows))
+
+
+def confirm(files: StudyFiles) -> Table:
+    """Fresh-seed runs by candidate: mean, spread and range."""
+    _some(files.confirm, "No candidate was confirmed with fresh seeds.")
+    rows = []
+    for candidate, group in files.confirm.groupby("candidate", sort=False):
+        values = group["value"].dropna()
+        rows.append(
+            {
+                "candidate": candidate,
+                "num_seeds": len(values),
+                "mean": values.mean(),
+                "std": values.std(ddof=1),
+                "low": values.min(),
+                "high": values.max(),
+                "mean_seconds": group["seconds"].mean(),
+                "num_failed": int((group["error"] != "").sum()),
+            }
+        )
+    frame = pd.DataFrame(rows).sort_values("mean", ascending=not files.maximize)
+    kinds = dict.fromkeys(("mean", "std", "low", "high"), files.metric)
+    return Table(
+        "confirm", "Confirmed with fresh seeds", frame, kinds | {"mean_seconds": "seconds"}
+    )
+
+
+def best_params(files: StudyFiles) -> Table:
+    """The winner's parameters that have an effect beside the default recipe's."""
+    params = files.best_params or section(section(files.summary, "best"), "params")
+    if not params:
+        raise NothingToShowError("No winner was chosen yet.")
+    trainable = str(files.study.get("trainable") or "")
+    known = TRAINABLES.get(trainable, {})
+    defaults = default_params(trainable) if known else {}
+    params = {name: value for name, value in params.items() if _has_effect(name, params, known)}
+    order = [name for name in files.important() if name in params]
+    names = [*order, *(name for name in params if name not in order)]
+    rows = [
+        {"parameter": name, "value": params[name], "default": defaults.get(name, "")}
+        for name in names
+    ]
+    return Table("best_params", "The winner's parameters", pd.DataFrame(rows, dtype=object))
+
+
+def _has_effect(name: str, params: dict[str, Any], known: Mapping[str, Parameter]) -> bool:
+    """Tell whether a parameter does anything beside these others."""
+    for other, needed in known[name].applies_when.items() if name in known else ():
+        value = params.get(other)
+        if isinstance(needed, AnyBut) == (
+            value in (needed.values if isinstance(needed, AnyBut) else needed)
+        ):
+            return False
+    return True
+
+
+def importance(files: StudyFiles) -> Table:
+    """Both evaluators' shares, side by side."""
+    _some(files.importance, "There are no parameter importances.")
+    wide = files.importance.pivot_table(
+        index="parameter", columns="evaluator", values="importance", aggfunc="first"
+    )
+    order = [c for c in ("fanova", "ped_anova") if c in wide.columns]
+    frame = wide[order].sort_values(order, ascending=False).rename_axis(columns=None).reset_index()
+    return Table("importance", "Importance", frame, dict.fromkeys(order, "recall"))
+
+
+def test_metrics(files: StudyFiles) -> Table:
+    """Every test metric with its 95 % interval."""
+    found = section(files.metrics, "metrics") or {
+        k: v for k, v in section(files.summary, "test").items() if k != "num_images"
+    }
+    rows = []
+    for name, metric in found.items():
+        whole = metric if isinstance(metric, dict) else {"value": metric}
+        if is_number(whole.get("value")):
+            row = {"metric": name, "test": interval_text(name, whole)}
+            rows.append(row | {key: whole.get(key) for key in ("value", "low", "high")})
+    if not rows:
+        raise NothingToShowError("The model was not tested yet, so there are no test scores.")
+    frame = pd.DataFrame(rows)
+    return Table(
+        "test_metrics",
+        "Test scores, 95 % intervals",
+        frame,
+        {"metric": "metric"},
+        ("value", "low", "high"),
+    )
+
+
+def per_class(files: StudyFiles) -> Table:
+    """Precision, recall and F1 of every class, the weakest first."""
+    rows = [row for row in files.metrics.get("per_class") or () if isinstance(row, dict)]
+    if not rows:
+        raise NothingToShowError("The model was not tested yet, so there are no class scores.")
+    frame = pd.DataFrame(rows).sort_values("f1", kind="stable")
+    shares = ("precision", "recall", "f1", "recall_low", "recall_high")
+    kinds = {column: "recall" for column in frame.columns if column in shares}
+    return Table("per_class", "Scores per class", frame, kinds)
+
+
+def confusions(files: StudyFiles) -> Table:
+    """Pairs of classes that were mixed up, the most frequent first."""
+    data = confusion_data(files)
+    off = data.counts * ~np.eye(len(data.classes), dtype=bool)
+    true, predicted = np.nonzero(off)
+    order = np.argsort(-off[true, predicted], kind="stable")
+    rows = [
+        {
+            "true": data.classes[i],
+            "predicted": data.classes[j],
+            "num_images": int(off[i, j]),
+            "share_of_true": float(data.shares[i, j]),
+        }
+        for i, j in zip(true[order], predicted[order], strict=True)
+    ]
+    if not rows:
+        raise NothingToShowError("Every test image was classified correctly.")
+    frame = pd.DataFrame(rows)
+    return Table("confusions", "What was mistaken for what", frame, {"share_of_true": "recall"})
+
+
+def failures(files: StudyFiles) -> Table:
+    """Reasons why trials failed; messages that differ only in numbers are one reason."""
+    failed = files.trials[files.trials["state"] == "failed"]
+    if failed.empty:
+        raise NothingToShowError("No trial failed.")
+    reason = failed["error"].map(lambda text: re.sub(r"\d+(\.\d+)?", "#", text))
+    rows = [
+        {
+            "reason": group["error"].iloc[0] or "no message was recorded",
+            "num_trials": len(group),
+            "trials": ", ".join(str(n) for n in group["number"]),
+        }
+        for _, group in failed.groupby(reason, sort=False)
+    ]
+    frame = pd.DataFrame(rows).sort_values("num_trials", ascending=False, kind="stable")
+    return Table("failures", "Why trials failed", frame)
+
+
+def time_table(files: StudyFiles) -> Table:
+    """Seconds spent in every stage."""
+    stages = {
+        k: float(v) for k, v in section(files.summary, "stage_seconds").items() if is_number(v)
+    }
+    if not stages:
+        raise NothingToShowError("No stage times were recorded.")
+    total = sum(stages.values())
+    rows = [
+        {"stage": name, "seconds": spent, "share": spent / max(total, 1e-9)}
+        for name, spent in stages.items()
+    ]
+    frame = pd.DataFrame([*rows, {"stage": "all", "seconds": total, "share": 1.0}])
+    return Table("time", "Where the time went", frame, {"seconds": "seconds", "share": "recall"})
+
+
+def problems(files: StudyFiles) -> Table:
+    """Problems found in the images, by kind and by what was done."""
+    if files.problems.empty:
+        raise NothingToShowError(
+            "No problem was found in the images, or they were not checked yet."
+        )
+    grouped = files.problems.groupby(["kind", "action"], sort=False)
+    frame = grouped.agg(num_images=("path", "size"), example=("path", "first")).reset_index()
+    frame = frame.sort_values("num_images", ascending=False, kind="stable")
+    return Table("problems", "Problems found in the images", frame)
+
+
+def class_counts(files: StudyFiles) -> Table:
+    """Images per class and split."""
+    counts = class_counts_data(files)
+    return Table(
+        "class_counts", "Images per class", counts.assign(all=counts.sum(axis=1)).reset_index()
+    )
+
+
+def _some(frame: pd.DataFrame, otherwise: str) -> None:
+    if frame.empty:
+        raise NothingToShowError(otherwise)
+
+
+TABLES: dict[str, Callable[[StudyFiles], Table]] = {
+    "leaderboard": leaderboard,
+    "trials": trials,
+    "rungs": rung_table,
+    "importance": importance,
+    "confirm": confirm,
+    "best_params": best_params,
+    "test_metrics": test_metrics,
+    "per_class": per_class,
+    "confusions": confusions,
+    "failures": failures,
+    "time": time_table,
+    "problems": problems,
+    "class_counts": class_counts,
+}

@@ -1,0 +1,79 @@
+"""Plots of how the winner was chosen and trained: confirmation and retraining."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from search.report.format import number_text, short, spread_text
+from search.report.load import NothingToShowError, StudyFiles
+from search.report.style import BLUE, INK, ORANGE, metric_axis, new_figure, whole_numbers
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ConfirmScores:
+    """Candidates, best mean first, with the value of every seed."""
+
+    metric: str
+    candidates: list[str]
+    values: list[Floats]
+
+
+def confirm_data(files: StudyFiles) -> ConfirmScores:
+    """Group the fresh-seed runs by candidate."""
+    runs = files.confirm.dropna(subset=["value"])
+    if runs.empty:
+        raise NothingToShowError("No candidate was confirmed with fresh seeds.")
+    groups = [
+        (str(n), rows["value"].to_numpy(dtype=float)) for n, rows in runs.groupby("candidate")
+    ]
+    groups.sort(key=lambda group: (-1 if files.maximize else 1) * float(group[1].mean()))
+    return ConfirmScores(files.metric, [name for name, _ in groups], [v for _, v in groups])
+
+
+def draw_confirm(data: ConfirmScores) -> Figure:
+    figure = new_figure(1.3 + 0.5 * max(2, len(data.candidates)))
+    axes = figure.subplots()
+    labels = []
+    for row, (name, values) in enumerate(zip(data.candidates, data.values, strict=True)):
+        colour = ORANGE if name.startswith("default") else BLUE
+        axes.scatter(values, np.full(len(values), row), 44, colour, alpha=0.7, lw=0, zorder=3)
+        axes.plot([values.mean()] * 2, [row - 0.28, row + 0.28], color=INK, lw=2.2, zorder=4)
+        std = values.std(ddof=1) if len(values) > 1 else None
+        labels.append(f"{short(name)}\n{spread_text(data.metric, values.mean(), std)}")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    metric_axis(axes, data.metric, "x")
+    axes.set_title("Candidates trained again with fresh seeds: each run (dot) and the mean (bar)")
+    return figure
+
+
+def retrain_data(files: StudyFiles) -> pd.DataFrame:
+    """Return epoch, train_loss and lr of the winner's last training."""
+    rows = files.best_epochs.dropna(subset=["train_loss"]).sort_values("epoch")
+    if rows.empty:
+        raise NothingToShowError("The winner's retraining left no epochs.")
+    return rows[["epoch", "train_loss", "lr"]].astype(float).reset_index(drop=True)
+
+
+def draw_retrain(data: pd.DataFrame) -> Figure:
+    figure = new_figure(3.2)
+    left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
+    left.plot(data["epoch"], data["train_loss"], marker="o", color=BLUE)
+    left.set_ylim(bottom=0)
+    final = number_text(float(data["train_loss"].iloc[-1]))
+    left.set_title(f"Retraining on train + val: the loss ends at {final}")
+    left.set_ylabel("train loss")
+    right.plot(data["epoch"], data["lr"], marker="o", color=ORANGE)
+    right.set_title("Learning rate")
+    right.set_ylim(bottom=0)
+    for axes in (left, right):
+        axes.set_xlabel("epoch")
+        whole_numbers(axes)
+    return figure

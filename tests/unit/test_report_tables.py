@@ -1,0 +1,178 @@
+"""The report's tables: what they say of a study whose numbers are known."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from search.records import TrialRecord, TrialState, trial_columns, trial_row, write_csv, write_json
+from search.report import tables
+from search.report.answer import answer_lines
+from search.report.load import NothingToShowError, StudyFiles, numbers, read_study
+from search.report.table import Table, write_table
+from search.results import ResultsFolder
+from tests.fake_study import write_fake_study
+from trainables.parameters import default_params
+
+COMPLETE, PRUNED, FAILED = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED
+
+
+def trial(number: int, state: TrialState, value: float | None, **params: object) -> TrialRecord:
+    epochs = {COMPLETE: 9, PRUNED: 3, FAILED: 0}[state]
+    error = f"OutOfMemoryError: needs {number} GiB" if state is FAILED else ""
+    return TrialRecord(number, state, dict(params), epochs, value, 1, value, 10.0, error=error)
+
+
+def study(root: Path, *trials: TrialRecord, direction: str = "maximize") -> StudyFiles:
+    folder = ResultsFolder(root)
+    write_csv(folder.study / "trials.csv", trial_columns(trials), map(trial_row, trials))
+    metric = "val_accuracy" if direction == "maximize" else "val_loss"
+    write_json(folder.summary, {"study": {
+        "objective": {"metric": metric, "direction": direction}, "trainable": "classifier",
+        "budget": {"min_epochs": 1, "max_epochs": 9, "reduction_factor": 3}}})  # fmt: skip
+    return read_study(folder)
+
+
+def test_a_complete_trial_ranks_above_a_pruned_one_with_a_better_value(tmp_path: Path) -> None:
+    files = study(
+        tmp_path, trial(0, PRUNED, 0.9), trial(1, FAILED, None), trial(2, COMPLETE, 0.5),
+        trial(3, COMPLETE, 0.7), trial(4, FAILED, 0.95),
+    )  # fmt: skip
+    assert files.ranked()["number"].tolist() == [3, 2, 0, 4, 1]
+    assert tables.leaderboard(files).frame["number"].tolist() == [3, 2, 0, 4]
+
+
+def test_a_loss_ranks_the_lowest_first(tmp_path: Path) -> None:
+    files = study(
+        tmp_path, trial(0, COMPLETE, 0.9, optimizer="sgd"),
+        trial(1, COMPLETE, 0.4, optimizer="adam"), direction="minimize",
+    )  # fmt: skip
+    assert files.ranked()["number"].tolist() == [1, 0]
+    assert tables.by_parameter(files, "optimizer").frame["best"].tolist() == [0.4, 0.9]
+    assert tables.leaderboard(files).cell("best_value", 0.4) == "0.400"
+
+
+def test_inactive_parameters_are_blank_everywhere(tmp_path: Path) -> None:
+    files = study(
+        tmp_path, trial(0, COMPLETE, 0.9, optimizer="sgd", momentum=0.9),
+        trial(1, COMPLETE, 0.4, optimizer="None"),
+    )  # fmt: skip
+    table = tables.trials(files)
+    write_table(table, tmp_path / "tables")
+    text = (tmp_path / "tables" / "trials.csv").read_text() + (
+        tmp_path / "tables" / "trials.md"
+    ).read_text()
+    assert "nan" not in text.lower()
+    assert "<NA>" not in text
+    with (tmp_path / "tables" / "trials.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["params.momentum"] for row in rows] == ["0.9", ""]
+    assert [row["params.optimizer"] for row in rows] == ["sgd", "None"]  # text, not a missing value
+
+
+def test_by_parameter_counts_every_trial_that_used_the_level(tmp_path: Path) -> None:
+    files = study(
+        tmp_path, trial(0, COMPLETE, 0.5, backbone="a"), trial(1, PRUNED, 0.7, backbone="a"),
+        trial(2, FAILED, None, backbone="a"), trial(3, FAILED, None, backbone="b"),
+    )  # fmt: skip
+    frame = tables.by_parameter(files, "backbone").frame.set_index("backbone")
+    assert frame.loc["a", ["num_trials", "num_complete"]].tolist() == [3, 1]
+    assert frame.loc["a", "best"] == 0.7
+    assert frame.loc["a", "median"] == pytest.approx(0.6)
+    assert frame.loc["b", "num_complete"] == 0
+    assert pd.isna(frame.loc["b", "best"])
+
+
+def test_the_winner_shows_only_parameters_that_do_something(tmp_path: Path) -> None:
+    study(tmp_path, trial(0, COMPLETE, 0.5, backbone="small_cnn"))
+    params = {"backbone": "small_cnn", "pretrained": "auto", "depth": 4, "momentum": 0.9,
+              "optimizer": "adam", "lr": 0.01}  # fmt: skip
+    write_json(tmp_path / "best" / "params.json", params)
+    frame = tables.best_params(read_study(ResultsFolder(tmp_path))).frame
+    assert frame["parameter"].tolist() == ["backbone", "depth", "optimizer", "lr"]
+    recipe = default_params("classifier")
+    assert frame["default"].tolist() == [recipe[name] for name in frame["parameter"]]
+
+
+def test_rungs_add_up(tmp_path: Path) -> None:
+    files = study(
+        tmp_path, trial(0, COMPLETE, 0.5), trial(1, PRUNED, 0.4), trial(2, PRUNED, 0.3),
+        trial(3, FAILED, None),
+    )  # fmt: skip
+    frame = tables.rung_table(files).frame
+    assert frame["epoch"].tolist() == [1, 3, 9]
+    assert frame["reached"].tolist() == [3, 3, 1]
+    assert frame["stopped_here"].tolist() == [0, 2, 0]
+
+
+def test_failures_that_differ_only_in_numbers_are_one_reason(tmp_path: Path) -> None:
+    files = study(tmp_path, trial(0, COMPLETE, 0.5), trial(4, FAILED, None), trial(7, FAILED, None))
+    frame = tables.failures(files).frame
+    assert frame["num_trials"].tolist() == [2]
+    assert frame["trials"].tolist() == ["4, 7"]
+    assert frame["reason"].tolist() == ["OutOfMemoryError: needs 4 GiB"]
+
+
+def test_markdown_cells_cannot_break_the_table(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"class": ["a|b", "new\nline", "<script>", "_x_*y*"]})
+    write_table(Table("t", "T", frame), tmp_path)
+    lines = (tmp_path / "t.md").read_text().splitlines()[4:]
+    assert lines == [r"| a\|b |", "| new line |", r"| \<script\> |", r"| \_x\_\*y\* |"]
+
+
+def test_confusions_are_ranked_and_match_the_predictions(tmp_path: Path) -> None:
+    files = read_study(write_fake_study(tmp_path / "s", num_classes=12, num_trials=5))
+    table = tables.confusions(files).frame
+    wrong = files.predictions[files.predictions["label"] != files.predictions["predicted"]]
+    assert table["num_images"].sum() == len(wrong)
+    assert table["num_images"].is_monotonic_decreasing
+    top = table.iloc[0]
+    pair = (wrong["label"] == top["true"]) & (wrong["predicted"] == top["predicted"])
+    assert pair.sum() == top["num_images"]
+    assert {"new\nline", "<script>", "_hidden"} <= set(files.classes)
+
+
+def test_numbers_read_only_numbers() -> None:
+    assert numbers(pd.Series(["1e-3", "", "2"])).tolist()[::2] == [0.001, 2.0]  # type: ignore[union-attr]
+    assert numbers(pd.Series(["none", "1"])) is None
+    assert numbers(pd.Series(["True", "False"])) is None
+    assert numbers(pd.Series(["", ""])) is None
+
+
+def test_the_answer_of_a_finished_study(tmp_path: Path) -> None:
+    files = read_study(write_fake_study(tmp_path / "s", num_classes=3))
+    best, test, default, mattered, following = answer_lines(files)
+    assert files.best_params["backbone"] in best.text
+    accuracy = files.metrics["metrics"]["accuracy"]
+    shown = [f"{100 * accuracy[key]:.1f}" for key in ("value", "low", "high")]
+    assert test.text.startswith("{} % [{}, {}]".format(*shown))
+    assert "better by" in default.text
+    assert "backbone (46 %)" in mattered.text
+    assert "f-ANOVA" in mattered.text
+    assert following.text
+    assert not any(line.missing for line in (best, test, default, mattered))
+
+
+def test_a_gain_smaller_than_the_spread_is_not_called_better(tmp_path: Path) -> None:
+    folder = write_fake_study(tmp_path / "s", num_trials=5)
+    files = read_study(folder)
+    confirm = {"mean": 0.80, "std": 0.02, "default_mean": 0.79, "default_std": 0.02, "num_seeds": 3}
+    write_json(folder.summary, files.summary | {"confirm": confirm})
+    assert "within the spread" in answer_lines(read_study(folder))[2].text
+
+
+def test_the_answer_without_any_value_says_so(tmp_path: Path) -> None:
+    lines = answer_lines(study(tmp_path, trial(0, FAILED, None, backbone="a")))
+    assert [line.missing for line in lines[:4]] == [True] * 4
+    assert len(lines) == 5
+
+
+@pytest.mark.parametrize("name", tables.TABLES)
+def test_an_empty_folder_has_no_table_but_a_reason(tmp_path: Path, name: str) -> None:
+    (tmp_path / "study.yaml").write_text("name: empty\n")
+    files = read_study(ResultsFolder(tmp_path))
+    with pytest.raises(NothingToShowError, match=r"\.$"):
+        tables.TABLES[name](files)
