@@ -1,0 +1,71 @@
+"""The study as one short function: from photos to a report."""
+
+from __future__ import annotations
+
+import time
+
+from search.identity import settings_fingerprint
+from search.records import Confirmation, Evaluation, SearchOutcome
+from search.stages.data import Data, prepare_data
+from search.stages.study import Study
+from search.summary import describe_dataset, write_summary
+
+
+def run_pipeline(study: Study) -> None:
+    """Do every stage that is not done yet.
+
+    Raises:
+        SearchError: Something the user can act on; finished stages and trials stay on disk.
+        Interrupted: Ctrl-C or SIGTERM; likewise.
+    """
+    data = prepare_data(study)
+    # Ray, torch and timm are imported while the images are read, not before.
+    study.session.wait_for_imports()
+    from search.stages.judge import confirm, evaluate, explain, export, retrain
+    from search.stages.trials import probe, search
+
+    backbones = probe(study, data)
+    outcome = search(study, data, backbones)
+    confirmation = confirm(study, data, backbones, outcome)
+    model = retrain(study, data, backbones, outcome, confirmation)
+    evaluation = evaluate(study, data, model)
+    explain(study, data, evaluation)
+    export(study)
+    report(study, data, outcome, confirmation, evaluation)
+
+
+def report(
+    study: Study,
+    data: Data,
+    outcome: SearchOutcome,
+    confirmation: Confirmation,
+    evaluation: Evaluation,
+) -> None:
+    """Write summary.json and the report; both again whenever something before them changed."""
+    from search.report.page import write_report
+
+    begin = time.monotonic()
+    dataset = describe_dataset(study.config, data.checked, data.split, study.fetched.is_sample)
+
+    def summarise() -> None:
+        write_summary(
+            study.results,
+            study.config,
+            dataset=dataset,
+            outcome=outcome,
+            confirmation=confirmation,
+            evaluation=evaluation,
+            warnings=study.warnings,
+        )
+
+    summarise()
+    page = write_report(study.results)
+    study.finish(
+        "report",
+        study.identity,
+        begin,
+        settings=settings_fingerprint(study.config, study.weights_folder),
+        was_cut_short=outcome.reason.startswith("time limit") or bool(confirmation.note),
+    )
+    summarise()
+    study.terminal.line("report", str(page))

@@ -1,0 +1,155 @@
+"""Stages that judge: confirm, retrain, evaluate, explain."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from search.confirm import confirm_trials
+from search.evaluate import evaluate_on_test, read_evaluation
+from search.explain import explain_predictions
+from search.export import export_model
+from search.records import (
+    Confirmation,
+    Evaluation,
+    FinalModel,
+    SearchOutcome,
+    file_hash,
+    fingerprint,
+)
+from search.retrain import retrain_winner
+from search.select import default_trial, forecast_seconds, select_top
+from search.stages.data import Data
+from search.stages.study import Study
+from search.stages.trials import make_runner, plan
+from search.terminal import describe_params
+from search.tune.preflight import Backbone
+from search.tune.runner import candidate_name
+
+
+def confirm(
+    study: Study, data: Data, backbones: tuple[Backbone, ...], outcome: SearchOutcome
+) -> Confirmation:
+    """Train the finalists again with fresh seeds and choose the winner."""
+    config = study.config
+    wanted, direction = config.confirm, config.objective.direction
+    finalists = select_top(outcome.trials, top_k=wanted.top_k, direction=direction)
+    default = default_trial(outcome.trials, direction)
+    chosen = [trial.number for trial in finalists]
+    identity = fingerprint(study.identity, chosen, wanted.num_seeds)
+    done = study.is_done("confirm", identity)
+    begin = time.monotonic()
+    slots = None if done else plan(study)
+    if slots and wanted.num_seeds:
+        text = f"top {len(finalists)} and the default recipe × {wanted.num_seeds} fresh seeds"
+        study.terminal.line("confirm", text)
+    with study.board("confirm", (len(finalists) + 1) * wanted.num_seeds) as on_change:
+        runner = make_runner(study, data, backbones, slots, on_change)
+        keep = _seconds_after_confirm(study, outcome, slots.count) if slots else 0.0
+        confirmation = confirm_trials(runner, finalists, default, keep)
+    if slots:
+        study.finish("confirm", identity, begin, was_cut_short=bool(confirmation.note))
+    if wanted.num_seeds:
+        study.warn(confirmation.note)
+    _say_winner(study, confirmation)
+    return confirmation
+
+
+def _say_winner(study: Study, confirmation: Confirmation) -> None:
+    winner = confirmation.winner
+    mean = f" {confirmation.mean:.4f}" if confirmation.mean is not None else ""
+    spread = f" ± {confirmation.std:.4f}" if confirmation.std is not None else ""
+    searched = study.config.search_space.searched
+    params = describe_params({k: v for k, v in winner.params.items() if k in searched}, 12)
+    text = f"winner {candidate_name(winner)}{mean}{spread} · {params}"
+    study.terminal.line("confirm", text)
+
+
+def _seconds_after_confirm(study: Study, outcome: SearchOutcome, num_slots: int) -> float:
+    config = study.config
+    return forecast_seconds(
+        outcome.trials,
+        outcome.epochs,
+        max_epochs=config.budget.max_epochs,
+        num_candidates=config.confirm.top_k + 1,
+        num_seeds=0,
+        num_slots=num_slots,
+        direction=config.objective.direction,
+    )
+
+
+def retrain(
+    study: Study,
+    data: Data,
+    backbones: tuple[Backbone, ...],
+    outcome: SearchOutcome,
+    confirmation: Confirmation,
+) -> FinalModel:
+    """Train the winner on train + val, and the default recipe beside it."""
+    winner, results = confirmation.winner, study.results
+    identity = fingerprint(study.identity, winner.number)
+    if results.is_done("retrain", identity) and (results.best / "weights.safetensors").exists():
+        return FinalModel(results.best, data.cache.classes)
+    begin = time.monotonic()
+    also = "" if winner.number == 0 else " and the default recipe"
+    study.terminal.line("retrain", f"{candidate_name(winner)}{also} on train + val")
+    default = default_trial(outcome.trials, study.config.objective.direction)
+    with study.board("retrain", 2) as on_change:
+        runner = make_runner(study, data, backbones, plan(study), on_change)
+        model = retrain_winner(runner, confirmation, default)
+    study.finish("retrain", identity, begin)
+    for log in results.best.glob("events-*.jsonl"):
+        log.unlink()  # its checkpoints go with Ray's folder: the same winner later trains anew
+    return model
+
+
+def evaluate(study: Study, data: Data, model: FinalModel) -> Evaluation:
+    """Judge the final model on the test images, once per final model."""
+    results = study.results
+    weights = file_hash(model.folder / "weights.safetensors")
+    identity = fingerprint(study.identity, weights, data.cache.fingerprint)
+    if results.is_done("evaluate", identity):
+        evaluation = read_evaluation(results)
+    else:
+        begin = time.monotonic()
+        times = results.read_marker("evaluate").get("times", 0) + 1
+        has_baseline = (results.baseline / "weights.safetensors").exists()
+        evaluation = evaluate_on_test(
+            results,
+            data.cache,
+            data.split,
+            data.checked.index,
+            baseline_folder=results.baseline if has_baseline else None,
+            num_threads=os.cpu_count() or 1,
+        )
+        study.finish("evaluate", identity, begin, times=times)
+    times = results.read_marker("evaluate").get("times", 1)
+    if times > 1:
+        study.warn(
+            f"the test images have judged {times} final models of this folder: with every further "
+            "look the score is less of a surprise"
+        )
+    accuracy = evaluation.metrics["accuracy"]
+    text = f"accuracy {accuracy.value:.3f}, 95 % interval {accuracy.low:.3f} to {accuracy.high:.3f}"
+    study.terminal.line("test", f"{text} · {len(evaluation.ids)} images")
+    return evaluation
+
+
+def explain(study: Study, data: Data, evaluation: Evaluation) -> None:
+    """Draw what the model looked at."""
+    wanted = study.config.report.cam_images
+    identity = fingerprint(study.results.read_marker("evaluate")["fingerprint"], wanted)
+    if study.results.is_done("explain", identity):
+        return
+    begin = time.monotonic()
+    explain_predictions(
+        study.results, evaluation, data.cache, data.checked.index, num_images=wanted
+    )
+    study.finish("explain", identity, begin)
+
+
+def export(study: Study) -> None:
+    """Copy the final model to where users take it from, parity checked."""
+    begin = time.monotonic()
+    export_model(study.results)
+    study.finish("export", study.results.read_marker("evaluate")["fingerprint"], begin)

@@ -1,0 +1,186 @@
+"""summary.json: the whole study in one machine-readable file, and its few lines for a person."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from search.config import StudyConfig
+from search.records import (
+    CheckedDataset,
+    Confirmation,
+    Evaluation,
+    SearchOutcome,
+    Split,
+    write_json,
+)
+from search.results import ResultsFolder
+from search.select import rank_trials
+from search.statistics import proportion
+
+_STAGES = (
+    "check", "split", "cache", "probe", "search", "confirm", "retrain", "evaluate", "explain",
+    "export", "report",
+)  # fmt: skip
+
+
+def write_summary(
+    results: ResultsFolder,
+    config: StudyConfig,
+    *,
+    dataset: dict[str, Any],
+    outcome: SearchOutcome,
+    confirmation: Confirmation,
+    evaluation: Evaluation,
+    warnings: Sequence[str],
+) -> dict[str, Any]:
+    """Write summary.json and return it.
+
+    Args:
+        dataset: From `describe_dataset`.
+    """
+    environment = _read(results.environment)
+    test = {name: vars(metric) for name, metric in evaluation.metrics.items()}
+    value = {
+        "study": _study(config),
+        "dataset": dataset,
+        "trials": _counts(outcome),
+        "best": _best(outcome, config, dataset["num_val"]),
+        "confirm": _confirm(confirmation, config, dataset["num_val"]),
+        "test": test | {"num_images": len(evaluation.ids)},
+        "comparison": _read(results.test / "metrics.json").get("comparison"),
+        "stage_seconds": _stage_seconds(results),
+        "warnings": list(warnings),
+        "reason": outcome.reason,
+        "command": environment.get("command", ""),
+        "started": environment.get("started", ""),
+        "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "hardware": environment.get("hardware", {}),
+        "versions": environment.get("versions", {}),
+    }
+    write_json(results.summary, value)
+    return value
+
+
+def describe_dataset(
+    config: StudyConfig, checked: CheckedDataset, split: Split, is_sample: bool
+) -> dict[str, Any]:
+    """Return what summary.json says of the images."""
+    index = checked.index
+    return {
+        "roots": [str(root) for root in index.roots],
+        "classes": list(index.classes),
+        "num_images": len(index.rows),
+        "num_train": len(split.train),
+        "num_val": len(split.val),
+        "num_test": len(split.test),
+        "given_splits": list(split.given),
+        "num_dropped": sum(p.action == "dropped" for p in checked.problems),
+        "problems": dict(Counter(p.kind for p in checked.problems)),
+        "fingerprint": checked.fingerprint,
+        "is_sample": is_sample,
+        "source": config.dataset.source,
+        "size_px": config.dataset.size_px,
+        "fit": config.dataset.fit,
+    }
+
+
+def read_summary(results: ResultsFolder) -> dict[str, Any]:
+    """Return summary.json, {} when there is none."""
+    return _read(results.summary)
+
+
+def summary_lines(value: dict[str, Any]) -> list[str]:
+    """Return the answer in a few lines."""
+    accuracy = value["test"]["accuracy"]
+    best, confirm = value["best"], value["confirm"]
+    metric = value["study"]["objective"]["metric"]
+    trials = ", ".join(f"{n} {state}" for state, n in value["trials"].items() if n)
+    params = ", ".join(f"{name}={_short(v)}" for name, v in confirm["params"].items())
+    lines = [
+        f"test accuracy {100 * accuracy['value']:.1f} %, 95 % interval "
+        f"{100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f} %, "
+        f"{value['test']['num_images']} images, {len(value['dataset']['classes'])} classes",
+        f"winner: {confirm['winner']} ({params})",
+    ]
+    if confirm["mean"] is not None:
+        spread = f" ± {confirm['std']:.4f}" if confirm["std"] is not None else ""
+        lines.append(
+            f"{metric} {confirm['mean']:.4f}{spread} over {confirm['num_seeds']} fresh seed(s) "
+            f"(best of the search: {best['value']:.4f})"
+        )
+    if value.get("comparison"):
+        lines.append(value["comparison"]["text"])
+    elif confirm["winner"] == "default recipe":
+        lines.append("the default recipe won: no trial of the search beat it")
+    lines.append(f"trials: {trials}; search ended: {value['reason']}")
+    return lines
+
+
+def _study(config: StudyConfig) -> dict[str, Any]:
+    resolved = config.resolved()
+    kept = ("name", "trainable", "objective", "seed", "budget")
+    return {name: resolved[name] for name in kept}
+
+
+def _counts(outcome: SearchOutcome) -> dict[str, int]:
+    states = Counter(trial.state.value for trial in outcome.trials)
+    return {s: states.get(s, 0) for s in ("complete", "pruned", "failed", "interrupted")}
+
+
+def _best(outcome: SearchOutcome, config: StudyConfig, num_val: int) -> dict[str, Any]:
+    best = rank_trials(outcome.trials, config.objective.direction)[0]
+    return _val_interval(config, best.best_value, num_val) | {
+        "trial_number": best.number,
+        "params": best.params,
+        "value": best.best_value,
+        "epoch": best.best_epoch,
+    }
+
+
+def _confirm(confirmation: Confirmation, config: StudyConfig, num_val: int) -> dict[str, Any]:
+    winner = confirmation.winner
+    default = [r.value for r in confirmation.runs if r.trial_number == 0 and r.value is not None]
+    return _val_interval(config, confirmation.mean, num_val) | {
+        "winner": "default recipe" if winner.number == 0 else f"trial {winner.number}",
+        "params": winner.params,
+        "mean": confirmation.mean,
+        "std": confirmation.std,
+        "num_seeds": confirmation.num_seeds,
+        "default_mean": fmean(default) if default else None,
+        "default_std": stdev(default) if len(default) > 1 else None,
+        "note": confirmation.note,
+    }
+
+
+def _val_interval(config: StudyConfig, value: float | None, num_val: int) -> dict[str, Any]:
+    """Return low and high of an accuracy on this many val images; other metrics have none here.
+
+    A mean over seeds is no surer than one run as far as the images go: all seeds saw the same.
+    """
+    if value is None or config.objective.metric != "val_accuracy":
+        return {"low": None, "high": None}
+    metric = proportion(round(value * num_val), num_val)
+    return {"low": metric.low, "high": metric.high}
+
+
+def _stage_seconds(results: ResultsFolder) -> dict[str, float]:
+    markers = {stage: results.read_marker(stage) for stage in _STAGES}
+    return {stage: marker["seconds"] for stage, marker in markers.items() if marker}
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
