@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import shlex
+import sys
 import threading
 import time
 import warnings
@@ -113,6 +115,7 @@ class RaySession:
             include_dashboard=False if self.address == "local" else None,
             log_to_driver=self._verbose,
             logging_level=level,
+            runtime_env=_runtime_env(),
         )
         self._quieten(level)
         # A worker process that has imported torch and timm once is taken for trials later:
@@ -131,6 +134,16 @@ class RaySession:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", module="ray|optuna")
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+def _runtime_env() -> dict[str, str] | None:
+    """Return what workers need to start at all.
+
+    Ray starts them through a shell without quoting the interpreter's path; in a folder such as
+    "My Projects" none ever starts, and every trial waits for ever.
+    """
+    quoted = shlex.quote(sys.executable)
+    return None if quoted == sys.executable else {"py_executable": quoted}
 
 
 def _import_trainable(trainable: str) -> float:

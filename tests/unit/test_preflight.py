@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
 from search.errors import ResourceError, ResultsError
 from search.space import Choice, Fixed, Float, Space
-from search.tune import machine
+from search.tune import machine, session
 from search.tune.machine import check_machine
 from search.tune.preflight import (
     Backbone,
@@ -77,3 +78,10 @@ def test_backbones_without_weights_are_named_unless_none_were_wanted() -> None:
     assert "for resnet18:" in missing_weights_warning(found, ("auto",))
     assert missing_weights_warning(found, (False,)) == ""
     assert missing_weights_warning(found[1:], ("auto",)) == ""
+
+
+def test_an_interpreter_in_a_folder_with_a_space_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/home/me/My Projects/.venv/bin/python")
+    assert session._runtime_env() == {"py_executable": "'/home/me/My Projects/.venv/bin/python'"}
+    monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
+    assert session._runtime_env() is None
