@@ -122,7 +122,8 @@ def build_optuna_study(
 ) -> optuna.Study:
     """Write the study's Optuna journal anew from the ledger, with the same trial numbers.
 
-    Interrupted trials are put back to be asked for again; start points not yet tried are queued.
+    Interrupted trials, and numbers lost before they were logged, are put back to be asked for
+    again; start points not yet tried are queued.
     """
     journal.parent.mkdir(parents=True, exist_ok=True)
     for stale in (journal, journal.with_name(journal.name + ".lock")):
@@ -150,9 +151,7 @@ def build_optuna_study(
 def _frozen_trial(
     ledger: Ledger, space: Space, trial: LedgerTrial | None, point: dict[str, Any] | None
 ) -> optuna.trial.FrozenTrial:
-    if trial is None and point is None:  # asked for, but the process died before it was logged
-        return optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL)
-    if trial is None:
+    if trial is None:  # asked for, but the process died before the log had it: ask again
         return _waiting_trial(point or {})
     known = distributions(space)
     params = {name: value for name, value in trial.params.items() if name in known}

@@ -61,7 +61,7 @@ def rebuild(ledger: Ledger, points: list[dict[str, Any]]) -> optuna.Study:
 def test_numbers_states_and_values_are_those_of_the_ledger(ledger: Ledger) -> None:
     trials = rebuild(ledger, []).trials
     assert [t.number for t in trials] == [0, 1, 2, 3, 4, 5]
-    states = [Optuna.COMPLETE, Optuna.PRUNED, Optuna.FAIL, Optuna.WAITING, Optuna.FAIL]
+    states = [Optuna.COMPLETE, Optuna.PRUNED, Optuna.FAIL, Optuna.WAITING, Optuna.WAITING]
     assert [t.state for t in trials] == [*states, Optuna.COMPLETE]
     assert (trials[0].value, trials[5].value) == (0.8, 0.9), "the best epoch, not the last"
     assert trials[1].intermediate_values == {1: 0.2}
@@ -89,6 +89,14 @@ def test_interrupted_trials_come_first_then_start_points_not_yet_tried(ledger: L
     assert third == {"number": 6, "params": point | {"width": 8}}
     assert fourth is not None
     assert fourth["number"] == 7
+
+
+def test_a_number_that_was_never_logged_is_asked_for_again(ledger: Ledger) -> None:
+    search = search_over(ledger, rebuild(ledger, []))
+    asked = [search.suggest(name) for name in "abc"]
+    assert [config["number"] for config in asked if config] == [3, 4, 6]
+    assert asked[1] is not None
+    assert {"optimizer", "lr", "depth", "width"} <= set(asked[1]["params"]), "drawn anew"
 
 
 def test_a_stopped_trial_is_told_as_pruned_with_its_last_value(ledger: Ledger) -> None:
