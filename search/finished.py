@@ -6,8 +6,7 @@ from pathlib import Path
 
 from search.config import StudyConfig
 from search.data.index import build_index
-from search.identity import listing_fingerprint, settings_fingerprint
-from search.records import fingerprint
+from search.identity import check_fingerprint, settings_fingerprint
 from search.results import ResultsFolder
 from search.summary import read_summary
 
@@ -26,5 +25,5 @@ def is_finished(
         return False
     if report.get("was_cut_short") and limit > (report.get("time_limit") or float("inf")):
         return False
-    listing = listing_fingerprint(build_index(roots))
-    return results.is_done("check", fingerprint(listing, config.dataset.max_dropped))
+    index = build_index(roots, config.dataset.classes)
+    return results.is_done("check", check_fingerprint(index, config.dataset.max_dropped))

@@ -13,14 +13,17 @@ from search.results import ResultsFolder
 from search.yaml_file import dump_yaml
 
 # What may change between two runs of one study: where things are, how much is done, how it is
-# shown. All else changes what a trial means.
+# shown. All else changes what a trial means: also `cache`, since JPEG changes pixels a little. What
+# `auto` chose, with the `cache_gb` of then, stays: the data stage notes it.
 _FREE = {
-    "dataset": {"root", "source", "sample", "max_dropped"},
+    "dataset": {"root", "source", "sample", "max_dropped", "cache_gb"},
     "budget": {"num_trials", "time_limit"},
     "confirm": {"top_k", "num_seeds"},
     "resources": {"cpus", "gpus", "max_concurrent"},
     "report": {"cam_images"},
 }
+
+_CHECK_RULES = 2  # raised whenever the check judges images otherwise than before
 
 
 def study_identity(config: StudyConfig) -> dict[str, Any]:
@@ -96,9 +99,13 @@ def check_data(config: StudyConfig, results: ResultsFolder, content: str) -> str
     return fingerprint(study_identity(config), content)
 
 
-def listing_fingerprint(index: DatasetIndex) -> str:
-    """Return the identity of the files by name, size and date: cheap, to skip reading them."""
-    return fingerprint([_stamp(index.file(k)) for k in range(len(index.rows))])
+def check_fingerprint(index: DatasetIndex, max_dropped: float) -> str:
+    """Return the identity of a check, without reading an image.
+
+    Files count by name, size, date, label and split.
+    """
+    files = [[_stamp(index.file(k)), row.label, row.split] for k, row in enumerate(index.rows)]
+    return fingerprint(_CHECK_RULES, max_dropped, files)
 
 
 def _stamp(file: Path) -> tuple[str, int, int]:

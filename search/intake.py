@@ -10,7 +10,9 @@ from search.data.cache import stored_side
 from search.data.index import build_index
 from search.data.sources import Fetched, fetch_dataset
 from search.data.splits import make_split
+from search.data.store import bytes_there, choose_format, read_cache, store_bytes
 from search.errors import ResourceError, ResultsError, SearchError
+from search.records import DatasetIndex
 from search.tune.machine import MIN_FREE_BYTES, check_machine
 
 
@@ -35,29 +37,39 @@ def check_request(config: StudyConfig, root: Path, weights: Path | None, address
     check_machine(resources.cpus, resources.gpus, _existing(root), address)
 
 
-def check_images_suffice(config: StudyConfig, roots: tuple[Path, ...], root: Path) -> None:
+def check_images_suffice(config: StudyConfig, roots: tuple[Path, ...], root: Path) -> DatasetIndex:
     """Check that the images can be split, and that their store will fit the disk.
+
+    Returns:
+        The images, not yet looked at.
 
     Raises:
         DatasetError: Missing, too few, only one class …
         ResourceError: No room for the decoded images.
     """
     dataset = config.dataset
-    index = build_index(roots)
+    index = build_index(roots, dataset.classes)
     make_split(
         index,
         val_fraction=dataset.val_fraction,
         test_fraction=dataset.test_fraction,
         seed=config.seed,
     )
-    needed = len(index.rows) * stored_side(dataset.size_px) ** 2 * 3 + MIN_FREE_BYTES
-    free = shutil.disk_usage(_existing(root)).free
-    if free < needed and not (root / "data" / "cache").exists():
+    size_px = config.sizes_px[-1]
+    num_images, side = len(index.rows), stored_side(size_px)
+    folder = root / "data" / "cache"
+    free = shutil.disk_usage(_existing(root)).free + bytes_there(folder)
+    room = free - MIN_FREE_BYTES
+    needed = store_bytes(
+        num_images, side, choose_format(num_images, side, dataset.cache, dataset.cache_gb, room)
+    )
+    if needed > room and read_cache(folder) is None:
         raise ResourceError(
-            f"--results {root}: {len(index.rows):,} decoded images of {dataset.size_px} px need "
-            f"{needed / 1e6:,.0f} MB of disk, got {free / 1e6:,.0f} MB. Free some space, lower "
-            "dataset.size_px, or name a folder on another disk."
+            f"--results {root}: {num_images:,} decoded images of {size_px} px need "
+            f"{(needed + MIN_FREE_BYTES) / 1e6:,.0f} MB of disk, got {free / 1e6:,.0f} MB. Free "
+            "some space, lower dataset.size_px, or name a folder on another disk."
         )
+    return index
 
 
 def fetch(config: StudyConfig) -> Fetched:

@@ -7,7 +7,8 @@ from collections import Counter
 from pathlib import Path
 
 from search.config import StudyConfig
-from search.data.index import build_index
+from search.data.archive import is_archive, open_archive, unpacked_folder
+from search.data.sources import fetch_dataset, is_missing
 from search.identity import refuse_other_study
 from search.intake import check_images_suffice
 from search.results import ResultsFolder
@@ -58,14 +59,22 @@ def print_plan(config: StudyConfig, results: Path, terminal: Terminal) -> None:
 
 
 def _print_data(config: StudyConfig, results: Path, terminal: Terminal) -> None:
-    roots = config.dataset.root
-    missing = [root for root in roots if not root.exists()]
-    if missing and config.dataset.source is not None:
-        text = f"{missing[0]} is not there yet: would be fetched from {config.dataset.source}"
+    dataset = config.dataset
+    missing = [root for root in dataset.root if is_missing(root)]
+    if missing and dataset.source is not None:
+        text = f"{missing[0]} is not there yet: would be fetched from {dataset.source}"
         terminal.line("data", text)
         return
-    check_images_suffice(config, roots, results)
-    index = build_index(roots)
+    packed = [root for root in dataset.root if is_archive(root) and not unpacked_folder(root)]
+    for archive in map(open_archive, packed):
+        text = f"{len(archive.members):,} files, {archive.num_bytes / 1e6:,.0f} MB"
+        terminal.line("data", f"{archive.path} would be unpacked beside itself: {text}")
+    if packed:
+        return
+    fetched = fetch_dataset(dataset.root, None, None)
+    index = check_images_suffice(config, fetched.roots, results)
+    for text in index.warnings:
+        terminal.warn(text)
     counts = Counter(row.label for row in index.rows)
     given = sorted({row.split for row in index.rows if row.split})
     parts = f"splits given: {', '.join(given)}" if given else "splits: made by the study"

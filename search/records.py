@@ -31,9 +31,10 @@ class TrialState(StrEnum):
 class ImageRow:
     """One image file.
 
-    `path` is relative to `roots[root]` of its index, with forward slashes. `split` is the split its
-    folder gives ("train", "val", "test") or None. `group` ties duplicates: rows of one group must
-    not straddle splits. The fields after `split` are filled in by the check.
+    `path` is relative to `roots[root]` of its index, with forward slashes; absolute where a CSV
+    list names a file outside its folder. `split` is the split its folder or list gives ("train",
+    "val", "test") or None. `group` ties duplicates: rows of one group must not straddle splits. The
+    fields after `split` are filled in by the check.
     """
 
     path: str
@@ -51,11 +52,16 @@ class ImageRow:
 
 @dataclass(frozen=True)
 class DatasetIndex:
-    """Which images exist, sorted by (label, path, root); an image's id is its place in `rows`."""
+    """Which images exist, sorted by (label, path, root); an image's id is its place in `rows`.
+
+    `roots` are folders: a CSV list counts as the folder it is in. `warnings` are sentences on what
+    was left out on the way; they are not stored.
+    """
 
     roots: tuple[Path, ...]
     classes: tuple[str, ...]
     rows: tuple[ImageRow, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def labels(self) -> Ids:
@@ -71,13 +77,20 @@ class DatasetIndex:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something found in one image; `action` is "kept", "converted" or "dropped"."""
+    """Something found in one image; `action` is "kept", "converted" or "dropped".
+
+    `path` is relative to the data root number `root`. A problem between two images (a duplicate, a
+    leak) names the partner too: `other`, relative to root number `other_root` (-1 without one).
+    """
 
     path: str
     label: str
     kind: str
     detail: str
     action: str
+    root: int = 0
+    other: str = ""
+    other_root: int = -1
 
 
 @dataclass(frozen=True)
@@ -104,8 +117,8 @@ class Split:
 class ImageCache:
     """Decoded images on disk, shared by every worker of a node through the page cache.
 
-    `folder` holds images.npy (N, S, S, 3) uint8 RGB and labels.npy (N,) int64; row i is image id i
-    of the checked index.
+    `folder` holds N squares of `side_px` and labels.npy (N,) int64; row i is image id i of the
+    checked index. `format` is "pixels" (images.npy, (N, R, R, 3) uint8 RGB) or "jpeg".
     """
 
     folder: Path
@@ -114,6 +127,7 @@ class ImageCache:
     size_px: int
     fit: str
     fingerprint: str
+    format: str = "pixels"
 
 
 @dataclass(frozen=True)
@@ -130,6 +144,10 @@ class EpochRecord:
     lr: float
     seconds: float
     images_per_second: float
+    train_accuracy: float | None = None
+    val_top5_accuracy: float | None = None
+    peak_memory_mb: float | None = None
+    micro_batch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +158,8 @@ class TrialRecord:
         params: Searched and fixed parameters that were active; inactive ones are absent.
         best_value, best_epoch: Best epoch so far, None without a finished epoch.
         started_s: Seconds from the start of the search to the trial's first start.
+        peak_memory_mb: Most memory it took, see EpochReport.
+        micro_batch: Images forwarded at once where memory did not hold a whole batch, else None.
         error: Last line of the exception, "" if none.
     """
 
@@ -155,6 +175,8 @@ class TrialRecord:
     seed: int = 0
     node: str = ""
     worker: str = ""
+    peak_memory_mb: float | None = None
+    micro_batch: int | None = None
     error: str = ""
 
 

@@ -38,8 +38,13 @@ class ResultsFolder:
 
     @property
     def data(self) -> Path:
-        """index.csv, problems.csv, splits.csv, cache/ (decoded images)."""
+        """index.csv, problems.csv, splits.csv, cache/ (decoded images), and a page about them."""
         return self.root / "data"
+
+    @property
+    def features(self) -> Path:
+        """What frozen backbones say of the images, shared by all trials; may be deleted."""
+        return self.data / "features"
 
     @property
     def study(self) -> Path:
@@ -109,24 +114,22 @@ class ResultsFolder:
         write_json(self.marker(stage), value | {"finished": now} | notes)
 
 
-def open_results(root: Path) -> ResultsFolder:
-    """Create the folder and prove that it can be written.
+def open_results(root: Path, flag: str = "--results") -> ResultsFolder:
+    """Create the folder that a flag names, and prove that it can be written.
 
     Raises:
         ResultsError: It is a file, or cannot be written.
     """
     try:
         if root.exists() and not root.is_dir():
-            raise ResultsError(
-                f"--results {root}: must be a folder, got a file. Name another folder."
-            )
+            raise ResultsError(f"{flag} {root}: must be a folder, got a file. Name another folder.")
         root.mkdir(parents=True, exist_ok=True)
         probe = root / ".write-test"
         probe.write_text("")
         probe.unlink()
     except OSError as error:
         raise ResultsError(
-            f"--results {root}: must be writable, got {error.strerror}. "
+            f"{flag} {root}: must be writable, got {error.strerror}. "
             "Name a folder you may write to."
         ) from error
     return ResultsFolder(root.resolve())

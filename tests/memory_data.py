@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from trainables.contract import Augmentation
 
 COLOURS = ((200, 60, 60), (60, 180, 60), (70, 70, 210))
 
@@ -43,7 +46,7 @@ class MemoryData:
         return images, torch.from_numpy(self.labels[ids])
 
     def train_batches(
-        self, *, batch_size: int, epoch: int, seed: int, augment_strength: float
+        self, *, batch_size: int, epoch: int, seed: int, augmentation: Augmentation
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         order = np.random.default_rng((seed, epoch)).permutation(self.train)
         starts = list(range(0, len(order), batch_size))
@@ -55,6 +58,18 @@ class MemoryData:
     def val_batches(self, *, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for start in range(0, len(self.val), batch_size):
             yield self._batch(self.val[start : start + batch_size])
+
+    @property
+    def fingerprint(self) -> str:
+        content = (self.images, self.labels, self.train, self.val)
+        return hashlib.sha256(b"".join(part.tobytes() for part in content)).hexdigest()
+
+    def view_batches(
+        self, *, batch_size: int, view: int, augmentation: Augmentation, seed: int
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for start in range(0, len(self.train), batch_size):
+            images, labels = self._batch(self.train[start : start + batch_size])
+            yield (images.flip(3) if view % 2 else images), labels
 
 
 def coloured_noise(

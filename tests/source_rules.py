@@ -19,19 +19,20 @@ PACKAGES = ("search", "trainables")
 # fmt: off
 ROWS: tuple[tuple[str, ...], ...] = (
     ("search.clock", "search.errors", "search.findings", "search.ranges",
-     "trainables.contract", "trainables.model_names", "trainables.parameters"),
-    ("search.accept", "search.config", "search.environment", "search.identity", "search.overrides",
-     "search.reach", "search.records", "search.results", "search.rungs", "search.schema",
-     "search.scores", "search.sections", "search.select", "search.space", "search.space_check",
-     "search.start_with", "search.statistics", "search.summary", "search.terminal",
-     "search.yaml_file"),
+     "trainables.contract", "trainables.model_names", "trainables.parameter_types",
+     "trainables.parameters"),
+    ("search.accept", "search.config", "search.dataset_section", "search.environment",
+     "search.identity", "search.overrides", "search.reach", "search.records", "search.results",
+     "search.rungs", "search.schema", "search.scores", "search.sections", "search.select",
+     "search.space", "search.space_check", "search.start_with", "search.statistics",
+     "search.summary", "search.terminal", "search.trainable_table", "search.yaml_file"),
     ("trainables",),
     ("search.data",),
     ("search.tune",),
     ("search.cam", "search.confirm", "search.evaluate", "search.explain", "search.retrain"),
     ("search.export", "search.report"),
     ("search.finished", "search.intake", "search.pipeline", "search.plan", "search.stages"),
-    ("search.compare", "search.predict", "search.run"),
+    ("search.compare", "search.data.__main__", "search.predict", "search.run"),
 )
 # fmt: on
 LIGHT = ROWS[0] + ROWS[1]
@@ -50,7 +51,7 @@ FREE_OF: dict[tuple[str, ...], tuple[str, ...]] = {
     ("search.data", "search.export", "trainables"): ("ray", "optuna"),
 }
 # The commands answer `--help`, and wrong input, without waiting for any of them.
-QUICK = ("search.finished", "search.plan", "search.predict", "search.run")
+QUICK = ("search.data.__main__", "search.finished", "search.plan", "search.predict", "search.run")
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 
 MAX_FILE_LINES = 320  # written to be under 300 and 40; the rest is room for a rename

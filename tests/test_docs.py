@@ -216,7 +216,7 @@ def test_space_file_loads(path: Path) -> None:
         (wrong_targets, "call `make coffee`"),
         (wrong_variables, "`make run ARG=--fresh`"),
         (wrong_commands, "```\npython -m search.walk\n```"),
-        (wrong_commands, "`python -m search.data`"),
+        (wrong_commands, "`python -m search.stages`"),
         (wrong_commands, "`.venv/bin/python -m search.run --spaec spaces/cars.yaml`"),
         (wrong_commands, "```\npython -m search.run \\\n  --no-such-flag\n```"),
         (wrong_commands, "`make run ARGS='--fersh'`"),

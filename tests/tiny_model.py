@@ -15,6 +15,7 @@ from search.data.loader import open_trial_data
 from search.records import DatasetIndex, ImageCache, ImageRow, Split
 from search.results import ResultsFolder
 from trainables.backbones import Classifier, build_classifier
+from trainables.contract import Augmentation
 from trainables.parameters import default_params
 from trainables.saved import describe, save_model
 
@@ -53,7 +54,8 @@ def make_study(
             (photos / label).mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(photos / path)
             boxes[path] = (x, y, x + SIDE, y + SIDE)
-            rows.append(ImageRow(path, 0, label, None, 64, 48, "RGB", 1, f"{path}", "", k))
+            size = (photos / path).stat().st_size
+            rows.append(ImageRow(path, 0, label, None, 64, 48, "RGB", size, f"{path}", "", k))
     index = DatasetIndex((photos,), tuple(sorted(CLASSES)), tuple(rows))
     cache = build_cache(index, root / "cache", size_px=SIZE_PX, fit=fit, num_workers=1)
     ids = np.arange(len(rows))
@@ -74,11 +76,18 @@ def train_model(
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for epoch in range(epochs):
         for images, labels in data.train_batches(
-            batch_size=8, epoch=epoch, seed=seed, augment_strength=0.0
+            batch_size=8, epoch=epoch, seed=seed, augmentation=Augmentation()
         ):
             optimizer.zero_grad()
             nn.functional.cross_entropy(model(images), labels).backward()
             optimizer.step()
-    info = describe(model, params=PARAMS, classes=cache.classes, size_px=SIZE_PX, fit=cache.fit)
+    info = describe(
+        model,
+        params=PARAMS,
+        classes=cache.classes,
+        size_px=SIZE_PX,
+        side_px=cache.side_px,
+        fit=cache.fit,
+    )
     save_model(model.eval(), folder, info)
     return model

@@ -1,48 +1,33 @@
-"""Open every image, and drop or note what would spoil a study.
+"""Open every image, find repeated ones, and drop or note what would spoil a study.
 
-| kind | rule | action |
-|---|---|---|
-| bad_name | not UTF-8, or with a carriage return: cannot be written to a table | dropped |
-| unreadable | cannot be decoded to the last row, or has no bytes | dropped |
-| too_large | a decompression bomb by Pillow's limit | dropped |
-| too_small | short side under 16 px | dropped |
-| extreme_aspect | long side over 4 times the short one | kept |
-| wrong_extension | the content is of another format than the name says | kept |
-| animated | only the first frame is used | converted |
-| cmyk, 16_bit, palette, alpha, exif_rotation | to upright 8-bit RGB, alpha on white | converted |
-| exact_duplicate | the same bytes again in its class: one copy is kept | dropped |
-| conflicting_label | the same bytes in two classes: no copy can be trusted | dropped |
-| leak | in two of the given splits, exactly or nearly; test stays whole, val gives way | dropped |
-| near_duplicate | looks like another image, also mirrored; never parted by our splits | kept |
+The rules for one image are in `look.py`, those between images in `duplicates.py`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields, replace
-from io import BytesIO
+from dataclasses import asdict, fields, replace
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
-import imagehash
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
-from search.data.decode import ORIENTATION_TAG, describe, has_alpha, to_rgb
 from search.data.duplicates import (
-    Note,
+    COPIES,
+    Found,
     conflicts,
     exact_copies,
-    group_numbers,
     leaks,
-    near_pairs,
-    near_problems,
+    near_duplicates,
+    parts_of,
 )
 from search.data.index import dataset_error
+from search.data.look import THUMB_PX, Look, look_at
+from search.data.matching import Pairs, group_numbers, in_order, near_pairs
+from search.errors import DatasetError
 from search.records import (
     CheckedDataset,
     DatasetIndex,
@@ -53,23 +38,18 @@ from search.records import (
     write_csv,
 )
 
-MIN_SIDE_PX = 16
-MAX_ASPECT = 4.0
-_HASH_PX = 32  # what a 64-bit perceptual hash looks at
-_THUMB_PX = 16
+_CHUNK = 64  # images that one task looks at
+_MANY_COPIES = 0.05  # share of the images from which their loss is worth a warning
 
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """What opening one image told; `thumb` is None when it is dropped."""
+class UnusableDataError(DatasetError):
+    """Too little is left for a study; `checked` is what was found all the same."""
 
-    row: ImageRow
-    notes: tuple[Note, ...]
-    thumb: NDArray[np.uint8] | None = None
-    phash: int = 0
-    mirrored_phash: int = 0
+    def __init__(self, message: str, checked: CheckedDataset) -> None:
+        super().__init__(message)
+        self.checked = checked
 
 
 def check_images(
@@ -79,12 +59,13 @@ def check_images(
     num_workers: int,
     on_progress: Progress | None = None,
 ) -> CheckedDataset:
-    """Decode every image and apply the rules above.
+    """Decode every image and apply the rules.
 
     Args:
         index: What `build_index` found.
-        max_dropped: Largest share of the images, in 0..1, that may be dropped.
-        num_workers: Threads that decode (decoding releases the interpreter lock).
+        max_dropped: Largest share of the images, in 0..1, that may be lost. A copy that is dropped
+            is not lost: the image is still there.
+        num_workers: Threads that decode; with 1 no thread is started.
         on_progress: Called with (images done, images in all).
 
     Returns:
@@ -92,30 +73,44 @@ def check_images(
         of the kept content that names, order and machine do not change.
 
     Raises:
-        DatasetError: A class would vanish, or more than `max_dropped` of the images.
+        UnusableDataError: A class would lose its last training image, or more than `max_dropped`
+            of the images are lost.
     """
-    seen = _open_all(index, num_workers, on_progress)
-    problems = [
-        Problem(_shown(one.row.path), one.row.label, *note) for one in seen for note in one.notes
-    ]
-    kept = [one for one in seen if one.thumb is not None]
-    kept = _drop(kept, conflicts([one.row for one in kept]), problems)
-    kept = _drop(kept, exact_copies([one.row for one in kept]), problems)
-    pairs = _near(kept)
-    leaked = leaks([one.row for one in kept], pairs)
-    kept, pairs = _drop_pairs(kept, pairs, leaked, problems)
-    problems += near_problems([one.row for one in kept], pairs)
-    groups = group_numbers(len(kept), pairs)
-    rows = tuple(replace(one.row, group=int(g)) for one, g in zip(kept, groups, strict=True))
-    problems.sort(key=lambda p: (p.path, p.label, p.kind, p.detail))
-    _require_enough(index, rows, problems, max_dropped)
-    checked = replace(index, rows=rows)
-    return CheckedDataset(checked, tuple(problems), content_fingerprint(checked))
+    looks = _look_at_all(index, num_workers, on_progress)
+    problems = [problem for look in looks for problem in look.problems]
+    kept = [look for look in looks if look.thumb is not None]
+    kept = _drop(kept, conflicts(_rows(kept)), problems)
+    kept = _drop(kept, exact_copies(_rows(kept)), problems)
+    rows = _rows(kept)
+    thumbs = np.array([look.thumb for look in kept], np.uint8).reshape(-1, THUMB_PX, THUMB_PX)
+    pairs, hashes = near_pairs(thumbs, parts_of(rows))
+    leaked = leaks(rows, pairs)
+    problems += [*leaked.values(), *near_duplicates(rows, pairs, leaked)]
+    rows = [replace(row, phash=f"{int(h):016x}") for row, h in zip(rows, hashes, strict=True)]
+    rows = _grouped(rows, pairs, leaked)
+    problems.sort(key=lambda p: (p.path, p.root, p.kind, p.detail))
+    left = replace(index, rows=tuple(rows))
+    checked = CheckedDataset(left, tuple(problems), content_fingerprint(left))
+    _require_enough(checked, len(index.rows), max_dropped)
+    return checked
 
 
 def content_fingerprint(index: DatasetIndex) -> str:
     """Identify the data by what it holds: labels, given splits and content of all images."""
     return fingerprint(sorted([row.label, row.split or "", row.sha256] for row in index.rows))
+
+
+def copies_warning(checked: CheckedDataset) -> str:
+    """Return a sentence when many images turned out to be copies of others, "" otherwise."""
+    gone = Counter(p.kind for p in checked.problems if p.action == "dropped")
+    copies = sum(gone[kind] for kind in COPIES)
+    total = len(checked.index.rows) + gone.total()
+    if copies < _MANY_COPIES * total:
+        return ""
+    return (
+        f"{copies:,} of {total:,} images ({copies / total:.0%}) are copies of others and were left "
+        "out: there is less data here than there seems to be."
+    )
 
 
 def write_problems(path: Path, problems: Sequence[Problem]) -> None:
@@ -125,147 +120,88 @@ def write_problems(path: Path, problems: Sequence[Problem]) -> None:
 
 def read_problems(path: Path) -> tuple[Problem, ...]:
     """Read problems.csv back."""
-    return tuple(Problem(**line) for line in read_csv(path))
+    return tuple(_problem(line) for line in read_csv(path))
 
 
-def _open_all(index: DatasetIndex, num_workers: int, on_progress: Progress | None) -> list[_Seen]:
-    seen = []
+def _problem(line: Mapping[str, str]) -> Problem:
+    values: dict[str, Any] = dict(line)
+    return Problem(**(values | {name: int(line[name]) for name in ("root", "other_root")}))
+
+
+def _look_at_all(index: DatasetIndex, num_workers: int, on_progress: Progress | None) -> list[Look]:
+    looks: list[Look] = []
     total = len(index.rows)
-    with warnings.catch_warnings(), ThreadPoolExecutor(num_workers) as pool:
-        warnings.simplefilter("ignore")  # Pillow warns of what the rules above already name
-        for one in pool.map(lambda i: _open(index.rows[i], index.file(i)), range(total)):
-            seen.append(one)
-            if on_progress and (len(seen) % 50 == 0 or len(seen) == total):
-                on_progress(len(seen), total)
-    return seen
+    for chunk in _in_threads(index, num_workers):
+        looks += chunk
+        if on_progress:
+            on_progress(len(looks), total)
+    return looks
 
 
-def _open(row: ImageRow, path: Path) -> _Seen:
-    if _shown(row.path) != row.path or "\r" in row.path:
-        return _Seen(row, (("bad_name", "its name cannot be written to a table", "dropped"),))
-    try:
-        data = path.read_bytes()
-        row = replace(row, num_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-        if not data:
-            return _Seen(row, (("unreadable", "the file has no bytes", "dropped"),))
-        with Image.open(BytesIO(data)) as image:
-            return _look(row, image)
-    except Image.DecompressionBombError as error:
-        return _Seen(row, (("too_large", describe(error), "dropped"),))
-    except Exception as error:  # decoders raise anything on damaged bytes
-        return _Seen(row, (("unreadable", describe(error), "dropped"),))
+def _in_threads(index: DatasetIndex, num_workers: int) -> Iterator[list[Look]]:
+    """Look at the images chunk by chunk, in order, with no more chunks under way than needed."""
+
+    def look(start: int) -> list[Look]:
+        ids = range(start, min(start + _CHUNK, len(index.rows)))
+        return look_at([index.rows[k] for k in ids], [index.file(k) for k in ids])
+
+    starts = iter(range(0, len(index.rows), _CHUNK))
+    if num_workers <= 1:
+        yield from map(look, starts)
+        return
+    with ThreadPoolExecutor(num_workers) as pool:
+        waiting = [pool.submit(look, start) for start in islice(starts, 2 * num_workers)]
+        while waiting:
+            done = waiting.pop(0)
+            waiting += [pool.submit(look, start) for start in islice(starts, 1)]
+            yield done.result()
 
 
-def _look(row: ImageRow, image: Image.Image) -> _Seen:
-    orientation = int(image.getexif().get(ORIENTATION_TAG, 1))
-    width, height = image.size if orientation < 5 else image.size[::-1]
-    row = replace(row, width_px=width, height_px=height, mode=image.mode)
-    if min(width, height) < MIN_SIDE_PX:
-        return _Seen(row, (("too_small", f"{width} x {height} px", "dropped"),))
-    notes = _notes(row, image, orientation)
-    if image.format == "JPEG":
-        image.draft(None, (2 * _HASH_PX, 2 * _HASH_PX))  # every byte is still decoded
-    rgb = to_rgb(image).resize((_HASH_PX, _HASH_PX), Image.Resampling.BOX, reducing_gap=2.0)
-    if orientation > 1:
-        rgb.getexif()[ORIENTATION_TAG] = orientation
-        rgb = ImageOps.exif_transpose(rgb)
-    phash = imagehash.phash(rgb)
-    return _Seen(
-        replace(row, phash=str(phash)),
-        tuple(notes),
-        np.asarray(rgb.resize((_THUMB_PX, _THUMB_PX), Image.Resampling.BOX), dtype=np.uint8),
-        int(str(phash), 16),
-        int(str(imagehash.phash(ImageOps.mirror(rgb))), 16),
-    )
+def _rows(looks: Sequence[Look]) -> list[ImageRow]:
+    return [look.row for look in looks]
 
 
-def _notes(row: ImageRow, image: Image.Image, orientation: int) -> list[Note]:
-    notes: list[Note] = []
-    aspect = max(row.width_px, row.height_px) / min(row.width_px, row.height_px)
-    if aspect > MAX_ASPECT:
-        notes.append(("extreme_aspect", f"{row.width_px} x {row.height_px} px", "kept"))
-    named = Image.registered_extensions().get(Path(row.path).suffix.lower(), image.format)
-    # A phone's JPEG with a second picture inside opens as MPO.
-    if image.format != named and {image.format, named} != {"JPEG", "MPO"}:
-        notes.append(("wrong_extension", f"the content is {image.format}", "kept"))
-    if getattr(image, "is_animated", False) and image.format != "MPO":
-        frames = getattr(image, "n_frames", 0)
-        notes.append(("animated", f"{frames} frames, the first is used", "converted"))
-    if image.mode == "CMYK":
-        notes.append(("cmyk", "to RGB", "converted"))
-    elif image.mode == "F" or image.mode.startswith("I"):
-        notes.append(("16_bit", f"mode {image.mode}, to 8-bit RGB", "converted"))
-    elif has_alpha(image):
-        notes.append(("alpha", f"mode {image.mode}, flattened on white", "converted"))
-    elif image.mode == "P":
-        notes.append(("palette", "to RGB", "converted"))
-    if orientation > 1:
-        notes.append(("exif_rotation", f"EXIF orientation {orientation}", "converted"))
-    return notes
+def _drop(looks: list[Look], found: Found, problems: list[Problem]) -> list[Look]:
+    """Return the images that stay, noting what was found."""
+    problems += found.values()
+    dropped = {k for k, problem in found.items() if problem.action == "dropped"}
+    return [look for k, look in enumerate(looks) if k not in dropped]
 
 
-def _near(kept: Sequence[_Seen]) -> NDArray[np.int64]:
-    thumbs = [one.thumb for one in kept if one.thumb is not None]
-    return near_pairs(
-        np.array([one.phash for one in kept], np.uint64),
-        np.array([one.mirrored_phash for one in kept], np.uint64),
-        np.array(thumbs, np.uint8).reshape(-1, _THUMB_PX, _THUMB_PX, 3),
-    )
+def _grouped(rows: Sequence[ImageRow], pairs: Pairs, leaked: Found) -> list[ImageRow]:
+    """Return the rows that stay, with the numbers of their groups.
+
+    Look-alikes of one dropped image stay together, but no group reaches over given splits.
+    """
+    groups = group_numbers(len(rows), pairs)
+    splits = np.unique([row.split or "" for row in rows], return_inverse=True)[1]
+    stay = [k for k in range(len(rows)) if k not in leaked]
+    numbers = in_order((groups * (len(rows) + 1) + splits)[stay])
+    return [replace(rows[k], group=int(number)) for k, number in zip(stay, numbers, strict=True)]
 
 
-def _drop(seen: list[_Seen], dropped: dict[int, Note], problems: list[Problem]) -> list[_Seen]:
-    """Return the images that stay, noting those that go."""
-    problems += [Problem(seen[k].row.path, seen[k].row.label, *note) for k, note in dropped.items()]
-    return [one for k, one in enumerate(seen) if k not in dropped]
-
-
-def _drop_pairs(
-    seen: list[_Seen],
-    pairs: NDArray[np.int64],
-    dropped: dict[int, Note],
-    problems: list[Problem],
-) -> tuple[list[_Seen], NDArray[np.int64]]:
-    """Drop images together with their pairs, and number the pairs of the others anew."""
-    stays = np.array([k not in dropped for k in range(len(seen))], bool)
-    renumbered = np.cumsum(stays) - 1
-    left = renumbered[pairs[stays[pairs].all(axis=1)]]
-    return _drop(seen, dropped, problems), left
-
-
-def _require_enough(
-    index: DatasetIndex,
-    rows: Sequence[ImageRow],
-    problems: Sequence[Problem],
-    max_dropped: float,
-) -> None:
-    gone = [p for p in problems if p.action == "dropped"]
-    why: dict[str, Counter[str]] = {name: Counter() for name in index.classes}
-    for problem in gone:
-        why[problem.label][problem.kind] += 1
-    left = {row.label for row in rows}
+def _require_enough(checked: CheckedDataset, num_images: int, max_dropped: float) -> None:
+    gone = [p for p in checked.problems if p.action == "dropped"]
+    trained = {row.label for row in checked.index.rows if row.split in (None, "train")}
     found = [
-        f"class {name}: every image would be dropped ({_counts(why[name])}). "
+        f"class {name}: every training image would be dropped "
+        f"({_counts(p for p in gone if p.label == name)}). "
         "Replace the images, or remove the class."
-        for name in index.classes
-        if name not in left
+        for name in checked.index.classes
+        if name not in trained
     ]
-    share = 1 - len(rows) / max(1, len(index.rows))
+    lost = [p for p in gone if p.kind not in COPIES]
+    share = len(lost) / max(1, num_images)
     if share > max_dropped:
-        total = sum(why.values(), Counter())
-        example = f"{gone[0].path} ({gone[0].kind}: {gone[0].detail})" if gone else ""
         found.append(
             f"max_dropped: at most {max_dropped:.1%} of the images may be dropped, got "
-            f"{share:.1%} ({_counts(total)}; for example {example}). "
-            "Mend the images, or raise max_dropped."
+            f"{share:.1%} ({_counts(lost)}; for example {lost[0].path} "
+            f"({lost[0].kind}: {lost[0].detail})). Mend the images, or raise max_dropped."
         )
     if found:
-        raise dataset_error("The check", found)
+        raise UnusableDataError(str(dataset_error("The check", found)), checked)
 
 
-def _counts(kinds: Counter[str]) -> str:
+def _counts(problems: Iterable[Problem]) -> str:
+    kinds = Counter(p.kind for p in problems)
     return ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
-
-
-def _shown(text: str) -> str:
-    """Return a name that can be written anywhere; bytes that are not UTF-8 become escapes."""
-    return text.encode("utf-8", "backslashreplace").decode()

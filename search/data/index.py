@@ -1,105 +1,74 @@
-"""Find the images of a data set: folders per class, alone or inside train/val/test folders."""
+"""Which images exist: those of all roots together, under the class names of the space file."""
 
 from __future__ import annotations
 
-import logging
-import os
-import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from search.data.classes import cap_classes, is_dropped, name_classes, name_problems
+from search.data.layout import Found, find_class_root, scan_folder, shown
+from search.data.listing import is_listing, read_listing, unused_listings
+from search.dataset_section import ClassesConfig
 from search.errors import DatasetError
 from search.records import DatasetIndex, ImageRow, read_csv, write_csv
 
-log = logging.getLogger(__name__)
-
-IMAGE_EXTENSIONS = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff"}
-    | {".ppm", ".pgm", ".pbm", ".avif"}
-)
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
-# What unpacking an archive made on a Mac leaves behind.
-_SKIPPED_FOLDERS = frozenset({"__MACOSX"})
 _COLUMNS = [f.name for f in fields(ImageRow)]
 _NUMBERS = ("root", "width_px", "height_px", "num_bytes", "group")
+_MAX_SHOWN = 20
 
 
-def build_index(roots: Sequence[Path]) -> DatasetIndex:
-    """List every image below the roots, without opening any.
+def build_index(roots: Sequence[Path], classes: ClassesConfig | None = None) -> DatasetIndex:
+    """List every image of the roots, without opening any.
 
-    Each root holds one folder per class, or train / val / test folders (other common names too)
-    with one folder per class in each. Roots are merged by class name. Hidden files and files that
-    are not images by their extension are skipped.
+    A root is a folder that holds one folder per class, or train / val / test folders (other common
+    names too) with one folder per class in each; or a CSV list with the columns path, label and,
+    where splits are given, split. Roots are merged by class name. Hidden files in folders, and
+    those that are not images by their extension, are skipped.
 
     Args:
-        roots: Data folders; one named twice counts once.
+        roots: Folders and CSV lists, one named twice counts once. A .zip is for `fetch_dataset`.
+        classes: What to rename, merge, drop and cap; None for nothing.
 
     Returns:
         The index, sorted by (label, path, root); the checked fields of its rows are still empty.
 
     Raises:
-        DatasetError: Folders that cannot make a data set; all problems in one message.
+        DatasetError: What cannot make a data set; all problems in one message.
     """
-    scan = _Scan()
-    unique = tuple(dict.fromkeys(Path(root).expanduser().resolve() for root in roots))
-    for number, root in enumerate(unique):
-        problem = _root_problem(root)
-        if problem:
-            scan.problems.append(problem)
-        else:
-            _scan_root(scan, number, root)
-    rows = tuple(sorted(scan.rows, key=lambda row: (row.label, row.path, row.root)))
-    classes = tuple(sorted({row.label for row in rows}))
-    problems = scan.problems or _class_problems(unique, rows, classes)
-    if problems:
-        raise dataset_error("The data", problems)
-    return DatasetIndex(unique, classes, rows)
+    classes = classes or ClassesConfig()
+    folders = _folders(roots)
+    found = [_scan(root, folders) for root in _resolved(roots)]
+    problems = [item for one in found for item in one.problems]
+    texts = [text for label, text in problems if not is_dropped(label, classes)]
+    names = {row.label for one in found for row in one.rows} | {name for name, _ in problems}
+    warnings = [text for one in found for text in one.warnings] + _unused(roots, found)
+    if "" not in names:  # a root that cannot be read hides its classes
+        unknown, odd = name_problems(classes, names)
+        texts, warnings = texts + unknown, warnings + odd
+    rows = name_classes([row for one in found for row in one.rows], classes)
+    rows, twice = _unique(rows, folders)
+    rows, left_out = cap_classes(rows, classes.max_images)
+    rows.sort(key=lambda row: (row.label, row.path, row.root))
+    labels = tuple(sorted({row.label for row in rows}))
+    texts = texts + twice or _class_problems(folders, rows, labels)
+    if texts:
+        raise dataset_error("The data", texts)
+    return DatasetIndex(folders, labels, tuple(rows), tuple(map(shown, warnings + left_out)))
 
 
 def dataset_error(where: str, problems: Sequence[str]) -> DatasetError:
-    """Return one error that lists every problem, plain when there is only one."""
+    """Return one error that lists at most 20 problems, plain when there is only one."""
+    lines = [shown(problem) for problem in problems[:_MAX_SHOWN]]
     if len(problems) == 1:
-        return DatasetError(problems[0])
+        return DatasetError(lines[0])
+    if len(problems) > _MAX_SHOWN:
+        lines.append(f"… and {len(problems) - _MAX_SHOWN:,} more")
     return DatasetError(
-        f"{where} has {len(problems)} problems:\n" + "\n".join(f"  {line}" for line in problems)
+        f"{where} has {len(problems):,} problems:\n" + "\n".join(f"  {line}" for line in lines)
     )
-
-
-def find_class_root(folder: Path, max_depth: int = 4) -> Path | None:
-    """Return the shallowest folder, at or below this one, that `build_index` could read."""
-    level = [folder]
-    for _ in range(max_depth + 1):
-        for candidate in level:
-            if split_folders(candidate) or len(_class_folders(candidate)) > 1:
-                return candidate
-        level = [child for parent in level for child in _subfolders(parent)]
-    return None
-
-
-def split_folders(root: Path) -> dict[str, list[Path]]:
-    """Return the split folders of a root by split; {} when its folders are classes.
-
-    A class may be called "train" (the vehicle): only a train folder that itself holds folders of
-    images makes splits.
-    """
-    found: dict[str, list[Path]] = defaultdict(list)
-    for folder in _subfolders(root):
-        split = SPLIT_NAMES.get(folder.name.casefold())
-        if split and _class_folders(folder):
-            found[split].append(folder)
-    return dict(found) if "train" in found else {}
 
 
 def write_index(path: Path, index: DatasetIndex) -> None:
@@ -115,8 +84,7 @@ def read_index(path: Path, roots: Sequence[Path]) -> DatasetIndex:
         roots: The roots that `build_index` was given, in the same order.
     """
     rows = tuple(_row(line) for line in read_csv(path))
-    unique = tuple(dict.fromkeys(Path(root).expanduser().resolve() for root in roots))
-    return DatasetIndex(unique, tuple(sorted({row.label for row in rows})), rows)
+    return DatasetIndex(_folders(roots), tuple(sorted({row.label for row in rows})), rows)
 
 
 def _row(line: Mapping[str, str]) -> ImageRow:
@@ -125,61 +93,55 @@ def _row(line: Mapping[str, str]) -> ImageRow:
     return ImageRow(**(text | {"split": line["split"] or None} | numbers))
 
 
-@dataclass
-class _Scan:
-    rows: list[ImageRow] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+def _resolved(roots: Sequence[Path]) -> tuple[Path, ...]:
+    return tuple(dict.fromkeys(_resolve(Path(root)) for root in roots))
 
 
-def _root_problem(root: Path) -> str:
-    if not root.exists():
-        return f"{root}: must be a data folder, got nothing there. Check the path."
-    if not root.is_dir():
-        return f"{root}: must be a folder with one folder of images per class, got a file."
+def _resolve(root: Path) -> Path:
     try:
-        empty = next(os.scandir(root), None) is None
-    except OSError as error:
-        return f"{root}: must be readable, got {error.strerror}. Mend its permissions."
-    if empty:
-        return f"{root}: must hold one folder of images per class, got an empty folder."
-    return ""
+        return root.expanduser().resolve()
+    except (OSError, RuntimeError):  # a link to itself, or no such user's home
+        return root.absolute()
 
 
-def _scan_root(scan: _Scan, number: int, root: Path) -> None:
-    splits = split_folders(root)
-    if not splits:
-        for folder in _subfolders(root):
-            _scan_class(scan, number, root, folder, None)
-        return
-    used = {folder for folders in splits.values() for folder in folders}
-    for folder in _subfolders(root):
-        if folder not in used:
-            log.warning("%s: not a split with class folders, left out", folder)
-    for split, folders in splits.items():
-        for parent in folders:
-            for folder in _subfolders(parent):
-                _scan_class(scan, number, root, folder, split)
+def _folder(root: Path) -> Path:
+    return root.parent if is_listing(root) else root
 
 
-def _scan_class(scan: _Scan, number: int, root: Path, folder: Path, split: str | None) -> None:
-    try:
-        files = list(_walk(folder, frozenset()))
-    except OSError as error:
-        where = error.filename or folder
-        scan.problems.append(f"{where}: must be readable, got {error.strerror}.")
-        return
-    if not _is_utf8(folder.name):
-        shown = _shown(folder.name)
-        scan.problems.append(f"{root}: class folder {shown} has no readable name. Rename it.")
-    elif not files:
-        scan.problems.append(
-            f"{folder}: a class folder must hold images, got none. Add images or remove the folder."
-        )
-    # A name typed on a Mac may come decomposed; it is the same class.
-    label = unicodedata.normalize("NFC", folder.name)
-    scan.rows += [
-        ImageRow(file.relative_to(root).as_posix(), number, label, split) for file in files
+def _folders(roots: Sequence[Path]) -> tuple[Path, ...]:
+    """Return what paths in the index count from: a list stands for its folder."""
+    return tuple(dict.fromkeys(map(_folder, _resolved(roots))))
+
+
+def _scan(root: Path, folders: Sequence[Path]) -> Found:
+    number = folders.index(_folder(root))
+    return read_listing(root, number) if is_listing(root) else scan_folder(root, number)
+
+
+def _unused(roots: Sequence[Path], found: Sequence[Found]) -> list[str]:
+    """Warn of lists inside folder roots that say more than the folders do."""
+    given = _resolved(roots)
+    return [
+        text
+        for root, one in zip(given, found, strict=True)
+        if one.rows and not is_listing(root)
+        for text in unused_listings(root, {row.label for row in one.rows}, given)
     ]
+
+
+def _unique(rows: Sequence[ImageRow], folders: Sequence[Path]) -> tuple[list[ImageRow], list[str]]:
+    """Keep one row of a file that a folder and a list, or two lists of one folder, both name."""
+    first: dict[tuple[int, str], ImageRow] = {}
+    problems = []
+    for row in rows:
+        before = first.setdefault((row.root, row.path), row)
+        if before != row:
+            was, now = (f"{one.label} in {one.split or 'no split'}" for one in (before, row))
+            problems.append(
+                f"{folders[row.root] / row.path}: must have one label and split in all --data, "
+                f"got {was} and {now}. Mend the lists."
+            )
+    return list(first.values()), problems
 
 
 def _class_problems(
@@ -189,22 +151,22 @@ def _class_problems(
     if len(classes) < 2:
         return [f"{where}: must hold at least 2 classes, got {_one_class(roots, classes)}"]
     problems = []
-    by_case: dict[str, list[str]] = defaultdict(list)
+    alike: dict[str, list[str]] = defaultdict(list)
     for name in classes:
-        by_case[name.casefold()].append(name)
-    for names in by_case.values():
+        alike[name.strip().casefold()].append(name)
+    for names in alike.values():
         if len(names) > 1:
             spelled = " and ".join(names)
             problems.append(
-                f"{where}: class names must differ in more than upper and lower case, "
-                f"got {spelled}. Rename one."
+                f"{where}: class names must differ in more than upper and lower case, got "
+                f"{spelled}. Rename one, or merge them with dataset.classes.rename."
             )
     trained = {row.label for row in rows if row.split in (None, "train")}
     for name in classes:
         if name not in trained:
             problems.append(
                 f"{where}: every class must have training images, got none for {name}. "
-                "Add some, or remove the class from val and test."
+                "Add some, or name the class in dataset.classes.drop."
             )
     return problems
 
@@ -216,59 +178,3 @@ def _one_class(roots: Sequence[Path], classes: Sequence[str]) -> str:
         if inner and inner != root:
             hint = f"Did you mean {inner}?"
     return (f"only {classes[0]}. " if classes else "none. ") + hint
-
-
-def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
-    """Yield the image files below a folder, following links but never round in circles."""
-    status = folder.stat()
-    here = (status.st_dev, status.st_ino)
-    if here in above:
-        return
-    with os.scandir(folder) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
-    for entry in found:
-        path = folder / entry.name
-        if entry.is_dir():
-            if not entry.name.startswith(".") and entry.name not in _SKIPPED_FOLDERS:
-                yield from _walk(path, above | {here})
-        # A dangling link is listed, so that the check names it; a pipe would block a reader.
-        elif _is_image_name(entry.name) and (entry.is_file() or not path.exists()):
-            yield path
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if entry.is_dir())
-    except OSError:
-        return []
-    return [folder / n for n in names if not n.startswith(".") and n not in _SKIPPED_FOLDERS]
-
-
-def _class_folders(folder: Path) -> list[Path]:
-    """Return the subfolders that directly hold an image."""
-    return [child for child in _subfolders(folder) if _holds_image(child)]
-
-
-def _holds_image(folder: Path) -> bool:
-    try:
-        with os.scandir(folder) as entries:
-            return any(_is_image_name(entry.name) and not entry.is_dir() for entry in entries)
-    except OSError:
-        return False
-
-
-def _is_image_name(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.casefold() in IMAGE_EXTENSIONS
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _shown(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,26 +1,38 @@
-"""Batches for one trial: from the shared store, augmented per image, prepared in the background."""
+"""Batches for one trial: from the shared store, augmented per image, prepared in the background.
+
+For a CPU each image is changed on its own (`augment.py`); for a GPU the stored squares travel as
+they are and are changed there together (`augment_batch.py`).
+"""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import cv2
 import numpy as np
 import torch
 
-from search.data.augment import augment, evaluation_transform, image_rng
-from search.data.cache import load_arrays
-from search.data.decode import Pixels
-from search.records import Ids, ImageCache
+from search.data.augment import (
+    Floats,
+    apply_changes,
+    evaluation_transform,
+    image_draws,
+    plan_changes,
+)
+from search.data.augment_batch import augment_batch
+from search.data.store import Images, StoredImages, open_images
+from search.records import Ids, ImageCache, fingerprint
+from trainables.contract import Augmentation
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 """Images (B, 3, S, S) uint8 RGB in channels-last memory order, labels (B,) int64."""
 
 _BATCHES_AHEAD = 2
+_BATCHES_READ_AHEAD = 4  # from disk, before they are made
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,19 +40,29 @@ class CachedData:
     """The images one trial may see; a `trainables.contract.TrialData`.
 
     Attributes:
-        images: (N, R, R, 3) uint8 RGB squares with R >= size_px, in memory or mapped from disk.
+        images: (N, R, R, 3) uint8 RGB squares with R >= size_px, in memory or in a store.
         labels: (N,) int64 class numbers.
         classes: Class names in label order.
         size_px: Side S of the images handed out.
         train_ids, val_ids: Rows of `images`.
+        device: Where the batches are wanted: "cpu", "cuda" or "cuda:1".
+        images_fingerprint: Identity of `images`, by which what is made of them is shared.
     """
 
-    images: Pixels
+    images: Images
     labels: Ids
     classes: tuple[str, ...]
     size_px: int
     train_ids: Ids
     val_ids: Ids
+    device: str = "cpu"
+    images_fingerprint: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the images and of which are train and val."""
+        ids = (self.train_ids.tolist(), self.val_ids.tolist())
+        return fingerprint(self.images_fingerprint, *ids)
 
     @property
     def train_counts(self) -> tuple[int, ...]:
@@ -54,16 +76,28 @@ class CachedData:
         return len(self.val_ids)
 
     def train_batches(
-        self, *, batch_size: int, epoch: int, seed: int, augment_strength: float
+        self, *, batch_size: int, epoch: int, seed: int, augmentation: Augmentation
     ) -> Iterator[Batch]:
         """Yield one shuffled, augmented epoch; the same arguments give the same batches."""
         order = np.random.default_rng((seed, epoch)).permutation(self.train_ids)
+        make = self._augmented(augmentation, seed, epoch)
+        return self._batches(batch_ids(order, batch_size), make)
 
-        def fill(image_id: int, out: Pixels) -> None:
-            rng = image_rng(seed, epoch, image_id)
-            augment(self._plain_images[image_id], out, augment_strength, rng)
+    def view_batches(
+        self, *, batch_size: int, view: int, augmentation: Augmentation, seed: int
+    ) -> Iterator[Batch]:
+        """Yield the training images once, in id order: clean in view 0, augmented in any other."""
+        changes = augmentation if view else Augmentation()
+        make = self._augmented(changes, seed, view)
+        return self._batches(batch_ids(self.train_ids, batch_size), make)
 
-        return self._batches(batch_ids(order, batch_size), fill)
+    def _augmented(
+        self, augmentation: Augmentation, seed: int, epoch: int
+    ) -> Callable[[Ids], torch.Tensor]:
+        if augmentation == Augmentation():  # the very pixels of evaluation, on any device
+            return self._clean
+        change = self._changed_there if self._is_elsewhere else self._changed
+        return lambda ids: change(ids, augmentation, image_draws(seed, epoch, ids))
 
     def val_batches(self, *, batch_size: int) -> Iterator[Batch]:
         """Yield the validation images once, in id order, not augmented."""
@@ -71,36 +105,83 @@ class CachedData:
 
     def clean_batches(self, ids: Ids, *, batch_size: int) -> Iterator[Batch]:
         """Yield these images once, in the order given, as evaluation sees them."""
-
-        def fill(image_id: int, out: Pixels) -> None:
-            evaluation_transform(self._plain_images[image_id], out)
-
         chunks = [ids[k : k + batch_size] for k in range(0, len(ids), batch_size)]
-        return self._batches(chunks, fill)
+        return self._batches(chunks, self._clean)
 
     @property
-    def _plain_images(self) -> Pixels:
-        # A plain view: indexing a memmap object costs more than shrinking its image.
-        return self.images.view(np.ndarray)
+    def _is_elsewhere(self) -> bool:
+        return torch.device(self.device).type != "cpu"
 
     def _batches(
-        self, chunks: Sequence[Ids], fill: Callable[[int, Pixels], None]
+        self, chunks: Sequence[Ids], make_images: Callable[[Ids], torch.Tensor]
     ) -> Iterator[Batch]:
+        ahead = iter(chunks)
+        self._prefetch(islice(ahead, _BATCHES_READ_AHEAD))
+
         def make(ids: Ids) -> Batch:
-            pixels = np.empty((len(ids), self.size_px, self.size_px, 3), np.uint8)
-            for image_id, out in zip(ids.tolist(), pixels, strict=True):
-                fill(image_id, out)
-            # The permuted view of (B, S, S, 3) is channels-last memory without a copy.
-            images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-            return images, torch.from_numpy(self.labels[ids])
+            self._prefetch(islice(ahead, 1))
+            labels = self._empty(len(ids), dtype=torch.int64)
+            np.take(self.labels, ids, out=labels.numpy())
+            return make_images(ids), self._send(labels)
 
         return _ahead(chunks, make)
 
+    def _prefetch(self, batches: Iterable[Ids]) -> None:
+        if isinstance(self.images, StoredImages):
+            for ids in batches:
+                self.images.prefetch(ids)
 
-def open_trial_data(cache: ImageCache, train_ids: Ids, val_ids: Ids) -> CachedData:
-    """Map the shared store for one trial."""
-    images, labels = load_arrays(cache)
-    return CachedData(images, labels, cache.classes, cache.size_px, train_ids, val_ids)
+    def _clean(self, ids: Ids) -> torch.Tensor:
+        """Return images as evaluation sees them, (B, 3, S, S)."""
+        pixels = self._empty(len(ids), self.size_px, self.size_px, 3)
+        for image_id, out in zip(ids.tolist(), pixels.numpy(), strict=True):
+            evaluation_transform(self.images[image_id], out)
+        # The permuted view of (B, S, S, 3) is channels-last memory without a copy.
+        return self._send(pixels).permute(0, 3, 1, 2)
+
+    def _changed(self, ids: Ids, augmentation: Augmentation, draws: Floats) -> torch.Tensor:
+        """Return augmented images, (B, 3, S, S)."""
+        pixels = self._empty(len(ids), self.size_px, self.size_px, 3)
+        changes = plan_changes(augmentation, draws, self.images.shape[1], self.size_px)
+        for k, (image_id, out) in enumerate(zip(ids.tolist(), pixels.numpy(), strict=True)):
+            apply_changes(self.images[image_id], out, changes, k)
+        return pixels.permute(0, 3, 1, 2)
+
+    def _changed_there(self, ids: Ids, augmentation: Augmentation, draws: Floats) -> torch.Tensor:
+        """Return augmented images, (B, 3, S, S), made on the device."""
+        squares = self._empty(len(ids), *self.images.shape[1:])
+        for image_id, out in zip(ids.tolist(), squares.numpy(), strict=True):
+            np.copyto(out, self.images[image_id])
+        return augment_batch(self._send(squares), self.size_px, augmentation, draws)
+
+    def _empty(self, *shape: int, dtype: torch.dtype = torch.uint8) -> torch.Tensor:
+        # Page-locked, so that sending it need not be waited for; torch keeps it until it was sent.
+        return torch.empty(shape, dtype=dtype, pin_memory=self._is_elsewhere)
+
+    def _send(self, tensor: torch.Tensor) -> torch.Tensor:
+        # On the stream that the training uses too: it starts on a batch when the batch is there.
+        return tensor.to(self.device, non_blocking=True)
+
+
+def open_trial_data(
+    cache: ImageCache,
+    train_ids: Ids,
+    val_ids: Ids,
+    *,
+    size_px: int | None = None,
+    device: str = "cpu",
+) -> CachedData:
+    """Open the shared store for one trial.
+
+    Args:
+        size_px: Side of the images handed out; the store's own when None.
+        device: Where the batches are wanted.
+    """
+    images, labels = open_images(cache)
+    side = size_px or cache.size_px
+    return CachedData(
+        images, labels, cache.classes, side, train_ids, val_ids, device, cache.fingerprint
+    )
 
 
 def batch_ids(order: Ids, batch_size: int) -> list[Ids]:

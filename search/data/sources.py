@@ -1,4 +1,4 @@
-"""Get a data set that is not there yet: from Kaggle, from scikit-learn, or a drawn sample."""
+"""Get a data set that is not there yet: out of a zip, from Kaggle, scikit-learn, or drawn."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ import cv2
 import numpy as np
 from filelock import FileLock
 
+from search.data.archive import is_archive, unpack
 from search.data.decode import describe
-from search.data.index import find_class_root
+from search.data.layout import find_class_root, folder_problem
+from search.data.listing import find_listings
 from search.data.rendered_cars import draw_cars
 from search.errors import DatasetError
 
@@ -29,7 +31,10 @@ _DIGIT_SIDE_PX = 32
 
 @dataclass(frozen=True)
 class Fetched:
-    """Where the images are; `warnings` are sentences for the terminal and the report."""
+    """Where the images are: folders and CSV lists, which `build_index` reads.
+
+    `warnings` are sentences for the terminal and the report.
+    """
 
     roots: tuple[Path, ...]
     is_sample: bool = False
@@ -37,28 +42,24 @@ class Fetched:
 
 
 def fetch_dataset(roots: Sequence[Path], source: str | None, sample: str | None) -> Fetched:
-    """Make sure that the data is there.
+    """Make sure that the data is there, and unpacked.
 
     Args:
-        roots: Data folders. Where all exist nothing is fetched.
+        roots: Data folders, CSV lists and zips. Where all exist nothing is fetched.
         source: Fetches into the only root when it is missing: `kaggle:<owner>/<dataset>` or
             `sklearn:digits`. None for folders the user named: those never fall back.
         sample: Drawn into `<root>.sample` when the source cannot be had: `rendered_cars`, or None.
 
     Raises:
-        DatasetError: The data is missing and cannot be had.
+        DatasetError: The data is missing and cannot be had, or a zip cannot be used.
+        ResourceError: A zip needs more disk than is free.
     """
     roots = tuple(roots)
-    missing = [root for root in roots if not root.exists()]
+    missing = [root for root in roots if is_missing(root)]
     if not missing:
-        return Fetched(roots)
+        return Fetched(tuple(_unpacked(root) if is_archive(root) else root for root in roots))
     if source is None or len(roots) != 1:
-        raise DatasetError(
-            "\n".join(
-                f"{root}: must be a data folder, got nothing there. Check the path."
-                for root in missing
-            )
-        )
+        raise DatasetError("\n".join(folder_problem(root) for root in missing))
     _check_names(source, sample)
     root = roots[0]
     try:
@@ -75,6 +76,35 @@ def fetch_dataset(roots: Sequence[Path], source: str | None, sample: str | None)
         f"This study runs on a DRAWN SAMPLE, {sample}: its accuracy says nothing about photos."
     )
     return Fetched((folder,), is_sample=True, warnings=(warning,))
+
+
+def is_missing(root: Path) -> bool:
+    """Tell whether nothing can be seen at a root's place."""
+    try:
+        root.stat()
+    except OSError:
+        return True
+    return False
+
+
+def _unpacked(path: Path) -> Path:
+    """Unpack a zip and return the root inside: its class folders, or else its one CSV list.
+
+    Raises:
+        DatasetError: Several lists, of which one must be named; or the zip cannot be used.
+    """
+    folder = unpack(path)
+    found = find_class_root(folder)
+    if found is not None:
+        return found
+    lists = find_listings(folder, max_depth=2)
+    if len(lists) > 1:
+        names = ", ".join(str(one.relative_to(folder)) for one in lists)
+        raise DatasetError(
+            f"{path}: must hold class folders or one .csv list, got {names}. "
+            f"It is unpacked in {folder}: name a list there with --data."
+        )
+    return lists[0] if lists else folder
 
 
 def _check_names(source: str, sample: str | None) -> None:

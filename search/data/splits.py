@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -25,9 +25,14 @@ def make_split(
     class by class; images of one duplicate group stay together. The result depends on the images'
     content (sha256), the labels and the seed, not on file names or their order.
 
+    Each class is put in an order made of hashes of content and seed: test is its head, val its
+    tail. So photos that are added, or dropped, move only the few others that stand at the two
+    borders, and never one from test to val.
+
     Args:
         index: Checked images: groups and sha256 filled in.
-        val_fraction, test_fraction: Share of each class's training images to cut, in 0..1.
+        val_fraction, test_fraction: Share of each class's training images to cut, above 0. A class
+            of a few images gives less, so that enough are left to train on.
         seed: Which images are drawn.
 
     Returns:
@@ -41,10 +46,9 @@ def make_split(
     wanted = {part: share for part, share in fractions.items() if part not in given}
     # Images without a split of their own, from a second root, join the training images.
     part_of = [row.split or "train" for row in index.rows]
-    for label, groups in _groups_by_label(index, part_of).items():
-        rng = np.random.default_rng([seed, zlib.crc32(label.encode())])
-        shuffled = [groups[k] for k in rng.permutation(len(groups))]
-        for part, ids in _draw(shuffled, wanted).items():
+    for groups in _groups_by_label(index, part_of):
+        groups.sort(key=lambda ids: _draw_order(index.rows[ids[0]], seed))
+        for part, ids in _draw(groups, wanted).items():
             for image_id in ids:
                 part_of[image_id] = part
     _require_enough(index, part_of)
@@ -86,10 +90,11 @@ def read_split(path: Path) -> Split:
     return Split(ids["train"], ids["val"], ids["test"], seed, tuple(given.split()))
 
 
-def _groups_by_label(index: DatasetIndex, part_of: list[str]) -> dict[str, list[list[int]]]:
-    """Return the training images' duplicate groups per class, in an order that content decides.
+def _groups_by_label(index: DatasetIndex, part_of: list[str]) -> list[list[list[int]]]:
+    """Return the training images' duplicate groups, class by class.
 
-    A group that holds several classes counts for its commonest one.
+    A group that holds several classes counts for its commonest one. Its first image is the one
+    whose content sorts first.
     """
     members: dict[int, list[int]] = defaultdict(list)
     for image_id, row in enumerate(index.rows):
@@ -101,35 +106,54 @@ def _groups_by_label(index: DatasetIndex, part_of: list[str]) -> dict[str, list[
         ids.sort(key=lambda i: _content_order(index.rows[i]))
         counts = Counter(index.rows[i].label for i in ids)
         by_label[min(counts, key=lambda name: (-counts[name], name))].append(ids)
-    for groups in by_label.values():
-        groups.sort(key=lambda ids: _content_order(index.rows[ids[0]]))
-    return by_label
+    return list(by_label.values())
 
 
 def _content_order(row: ImageRow) -> tuple[str, str, int, str]:
     return (row.sha256, row.label, row.root, row.path)
 
 
+def _draw_order(row: ImageRow, seed: int) -> tuple[str, str, str, int, str]:
+    drawn = hashlib.sha256(f"{seed} {row.sha256}".encode()).hexdigest()
+    return (drawn, *_content_order(row))
+
+
 def _draw(groups: list[list[int]], wanted: dict[str, float]) -> dict[str, list[int]]:
-    """Take whole groups, in the order given, until each part has its share of the images."""
+    """Take each part's share of a class's images: the first part's from the head, then the tail.
+
+    What the parts after it and the training cannot do without is left to them.
+    """
     total = sum(map(len, groups))
     taken: dict[str, list[int]] = {}
     rest = groups
-    for part, fraction in wanted.items():
-        target = max(1, round(total * fraction)) if fraction > 0 else 0
-        chosen: list[int] = []
-        left: list[list[int]] = []
-        for group in rest:
-            if len(chosen) + len(group) <= target:
-                chosen += group
-            else:
-                left.append(group)
-        if target and not chosen and left:  # every group is larger than the share
-            smallest = min(range(len(left)), key=lambda k: len(left[k]))
-            chosen = left.pop(smallest)
-        rest = left
-        taken[part] = chosen
+    for number, (part, fraction) in enumerate(wanted.items(), start=1):
+        parts_after = len(wanted) - number
+        spare = sum(map(len, rest)) - MIN_TRAIN_IMAGES - parts_after
+        target = max(1, min(round(total * fraction), spare))
+        taken[part], rest = _take(rest, target, num_left=parts_after + 1)
+        rest.reverse()
     return taken
+
+
+def _take(groups: list[list[int]], target: int, num_left: int) -> tuple[list[int], list[list[int]]]:
+    """Take whole groups, in the order given, while they fit into `target` images.
+
+    Returns:
+        Ids taken (at least one group when there are more than `num_left`), groups left in order.
+    """
+    chosen: list[int] = []
+    left: list[list[int]] = []
+    can_take = len(groups) - num_left
+    for group in groups:
+        if can_take > 0 and len(chosen) + len(group) <= target:
+            chosen += group
+            can_take -= 1
+        else:
+            left.append(group)
+    if not chosen and can_take > 0:  # every group is larger than the target
+        smallest = min(range(len(left)), key=lambda k: len(left[k]))
+        chosen = left.pop(smallest)
+    return chosen, left
 
 
 def _require_enough(index: DatasetIndex, part_of: list[str]) -> None:

@@ -73,7 +73,7 @@ def _best_line(files: StudyFiles) -> Line:
 
 def _model_text(files: StudyFiles, params: dict[str, Any]) -> str:
     name = params.get("backbone") or files.study.get("trainable") or "the model"
-    order = [*files.important(), *_PLAIN_ORDER]
+    order = ["trainable", *files.important(), *_PLAIN_ORDER]
     keys = [key for key in dict.fromkeys(order) if key in params and key != "backbone"]
     listed = ", ".join(f"{key} {number_text(params[key])}" for key in keys[:_KEY_PARAMS])
     return f"{short(name, 60)} with {listed}" if listed else short(name, 60)

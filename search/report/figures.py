@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
+import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
 
 from search.report import (
     compare_plots,
-    data_plots,
     image_plots,
     param_plots,
     study_plots,
@@ -21,15 +25,18 @@ from search.report import (
 from search.report.load import NothingToShowError, StudyFiles
 from search.report.style import plot_style, save_figure
 
+Files = TypeVar("Files")
+_JPEG_QUALITY = 82
+
 
 @dataclass(frozen=True)
-class Plot:
+class Plot(Generic[Files]):
     """One plot: file name, section of the page, caption, and how to draw it."""
 
     name: str
     section: str
     caption: str
-    draw: Callable[[StudyFiles], Figure]
+    draw: Callable[[Files], Figure]
     photos: bool = False
 
 
@@ -58,7 +65,7 @@ def _gallery(*groups: str) -> Callable[[StudyFiles], Figure]:
     return lambda files: image_plots.draw_gallery(image_plots.explained_data(files, *groups))
 
 
-PLOTS: tuple[Plot, ...] = (
+PLOTS: tuple[Plot[StudyFiles], ...] = (
     Plot("history", "search",
          "Every trial's best epoch, and the incumbent: the best complete trial so far. Below, the "
          "epochs each trial was given before it was stopped or done.",
@@ -111,16 +118,10 @@ PLOTS: tuple[Plot, ...] = (
          "Wrong, and sure of it: the mistakes to look at first. A wrong label, or the wrong part "
          "of the picture?",
          _cam("confident_wrong"), photos=True),
-    Plot("class_counts", "data", "Images per class and split, after the check.",
-         lambda f: data_plots.draw_class_counts(data_plots.class_counts_data(f))),
-    Plot("image_sizes", "data", "Sizes as found; the model sees squares.",
-         lambda f: data_plots.draw_sizes(data_plots.sizes_data(f))),
 )  # fmt: skip
 
 
-def draw_plots(
-    files: StudyFiles, folder: Path, plots: Sequence[Plot] = PLOTS
-) -> dict[str, list[Drawn]]:
+def draw_plots(files: Files, folder: Path, plots: Sequence[Plot[Files]]) -> dict[str, list[Drawn]]:
     """Draw plots into NAME.png and return them by section of the page."""
     drawn: dict[str, list[Drawn]] = {}
     with plot_style():
@@ -129,11 +130,12 @@ def draw_plots(
     return drawn
 
 
-def _draw(plot: Plot, files: StudyFiles, folder: Path) -> Drawn:
+def _draw(plot: Plot[Files], files: Files, folder: Path) -> Drawn:
     path = folder / f"{plot.name}.png"
     try:
         figure = plot.draw(files)
         save_figure(figure, path, photos=plot.photos)
+        uri = _photo_uri(path) if plot.photos else data_uri("png", path.read_bytes())
     except NothingToShowError as reason:
         return Drawn(plot.name, plot.caption, missing=str(reason))
     except Exception as error:  # whatever one plot stumbles over must not cost the report
@@ -141,5 +143,21 @@ def _draw(plot: Plot, files: StudyFiles, folder: Path) -> Drawn:
         text = f"The plot {plot.name} could not be drawn: {type(error).__name__}: {first}"
         return Drawn(plot.name, plot.caption, missing=text, failed=True)
     width, height = (round(100 * inches) for inches in figure.get_size_inches())
-    uri = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
     return Drawn(plot.name, plot.caption, uri, width, height)
+
+
+def _photo_uri(path: Path) -> str:
+    with Image.open(path) as image:
+        return jpeg_uri(np.asarray(image.convert("RGB")))
+
+
+def jpeg_uri(pixels: NDArray[np.uint8]) -> str:
+    """Return a picture (H, W, 3) uint8 as a data URI, a fifth of the bytes of a PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="jpeg", quality=_JPEG_QUALITY)
+    return data_uri("jpeg", buffer.getvalue())
+
+
+def data_uri(kind: str, data: bytes) -> str:
+    """Return an image file's bytes as a URI that needs no file."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"

@@ -16,7 +16,7 @@ from search.results import ResultsFolder
 
 _WHOLE = (
     "number", "epochs_run", "best_epoch", "seed", "trial_number", "epoch", "support",
-    "width_px", "height_px", "num_bytes", "root", "group", "id",
+    "width_px", "height_px", "num_bytes", "root", "group", "id", "other_root",
 )  # fmt: skip
 _REAL = (
     "best_value", "last_value", "seconds", "started_s", "train_loss", "val_loss", "val_accuracy",
@@ -28,9 +28,9 @@ _EXPECTED = {
                "seed", "node", "worker", "error"),
     "epochs": ("trial_number", "epoch"),
     "importance": ("evaluator", "parameter", "importance"),
-    "index": ("path", "label", "width_px", "height_px"),
-    "splits": ("path", "label", "split"),
-    "problems": ("path", "label", "kind", "action"),
+    "index": ("path", "root", "label", "width_px", "height_px", "group"),
+    "splits": ("id", "path", "label", "split", "given"),
+    "problems": ("path", "root", "label", "kind", "detail", "action", "other", "other_root"),
     "confirm": ("candidate", "trial_number", "seed", "value", "best_epoch", "seconds", "error"),
     "best_epochs": ("epoch", "train_loss", "lr"),
     "predictions": ("path", "label", "predicted", "confidence"),
@@ -180,7 +180,7 @@ def read_study(folder: ResultsFolder) -> StudyFiles:
             f"study/trials.csv in it), got {got}. Name a folder that search.run wrote, "
             "such as results/cars."
         )
-    read = _Reader(folder.root)
+    read = Reader(folder.root)
     cam = read.json(folder.test / "cam" / "cam.json")
     return StudyFiles(
         folder=folder,
@@ -204,7 +204,7 @@ def read_study(folder: ResultsFolder) -> StudyFiles:
     )
 
 
-class _Reader:
+class Reader:
     """Read single files, keeping a note of each that is there but broken."""
 
     def __init__(self, root: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import shutil
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from search.errors import ResultsError
 from search.records import TrialState, write_text
 from search.report.answer import answer_lines
-from search.report.figures import Drawn, draw_plots
-from search.report.format import count_text, is_number, number_text, seconds_text
-from search.report.load import NothingToShowError, StudyFiles, read_study, section
-from search.report.table import Table, column_title, write_table
+from search.report.data_files import data_of_study
+from search.report.data_report import write_data_report
+from search.report.data_tables import DATA_TABLES
+from search.report.data_words import data_warnings, leaks_text
+from search.report.figures import PLOTS, Drawn, draw_plots
+from search.report.format import count_text, number_text, seconds_text
+from search.report.load import StudyFiles, read_study, section
+from search.report.table import Table, TableView, write_tables
 from search.report.tables import TABLES, by_parameter, categorical
 from search.results import ResultsFolder
 
@@ -28,19 +34,8 @@ _SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("explanations", "Explanations", ()),
     ("data", "Data", ("problems", "class_counts")),
 )
+_DATA_PAGE = "../data/index.html"
 _SHOWN_ROWS = {"trials": None, "leaderboard": 10}  # rows on the page; files hold all
-
-
-@dataclass(frozen=True)
-class TableView:
-    """A table as the page shows it: titles, rows of (text, sort key), which columns are numbers."""
-
-    name: str
-    title: str
-    columns: list[str]
-    rows: list[list[tuple[str, str]]]
-    numeric: frozenset[int] = frozenset()
-    num_more: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,6 +48,7 @@ class Part:
     tables: list[TableView] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    page: str = ""  # more about it, relative to the report
 
 
 def write_report(results: ResultsFolder) -> Path:
@@ -70,8 +66,8 @@ def write_report(results: ResultsFolder) -> Path:
     files = read_study(results)
     tables, plots = results.report / "tables", results.report / "plots"
     try:
-        drawn = draw_plots(files, plots)
-        views, reasons = _write_tables(files, tables)
+        drawn = draw_plots(files, plots, PLOTS) | {"data": _data_plots(files, plots)}
+        views, reasons = write_tables(_makers(files), tables, _SHOWN_ROWS)
         parts = _parts(files, drawn, views, reasons)
         page = results.report / "index.html"
         write_text(page, _render(files, parts, views.get("trials")))
@@ -85,53 +81,35 @@ def write_report(results: ResultsFolder) -> Path:
     return page
 
 
-def _write_tables(
-    files: StudyFiles, folder: Path
-) -> tuple[dict[str, TableView], dict[str, tuple[str, bool]]]:
-    """Write every table; return those there are, and why others are not (reason, is a failure)."""
-    makers = dict(TABLES)
-    if len(files.trials):
-        for name in categorical(files):
-            makers[f"by_{name}"] = lambda found, name=name: by_parameter(found, name)  # type: ignore[misc]
-    views, reasons = {}, {}
-    for name, make in makers.items():
-        try:
-            table = make(files)
-            write_table(table, folder)
-            views[name] = table_view(table, limit=_SHOWN_ROWS.get(name, 25))
-        except NothingToShowError as reason:
-            reasons[name] = (str(reason), False)
-        except OSError:
-            raise
-        except Exception as error:  # as for plots: one broken table must not cost the report
-            text = f"The table {name} could not be made: {type(error).__name__}: {error}"
-            reasons[name] = (text, True)
-    return views, reasons
+def _data_plots(files: StudyFiles, folder: Path) -> list[Drawn]:
+    """Write the report of the data set, and copy its plots to the study's."""
+    if files.index.empty:
+        return [Drawn("data", "", missing="The images were not checked yet.")]
+    data = files.folder.data
+    try:
+        report = write_data_report(data, data_of_study(files).facts)
+    except (OSError, ResultsError):
+        raise
+    except Exception as error:  # as for plots: what the images stumble over must not cost the rest
+        text = f"The data report could not be made: {type(error).__name__}: {error}"
+        return [Drawn("data", "", missing=text, failed=True)]
+    drawn = [plot for made in report.drawn.values() for plot in made]
+    folder.mkdir(parents=True, exist_ok=True)
+    for plot in drawn:
+        if plot.uri:
+            shutil.copyfile(data / "plots" / f"{plot.name}.png", folder / f"{plot.name}.png")
+    return drawn
 
 
-def table_view(table: Table, limit: int | None = None) -> TableView:
-    """Prepare a table's first `limit` rows for the page."""
-    shown = table.frame[table.shown].head(limit) if limit else table.frame[table.shown]
-    rows = [
-        [_cell(table, column, value) for column, value in zip(table.shown, values, strict=True)]
-        for values in shown.itertuples(index=False, name=None)
-    ]
-    titles = [column_title(table, column) for column in table.shown]
-    numeric = frozenset(
-        k
-        for k in range(len(titles))
-        if any(row[k][0] for row in rows) and all(is_number(key or 0) for _, key in _at(rows, k))
-    )
-    return TableView(table.name, table.title, titles, rows, numeric, len(table.frame) - len(rows))
-
-
-def _at(rows: list[list[tuple[str, str]]], column: int) -> list[tuple[str, str]]:
-    return [row[column] for row in rows]
-
-
-def _cell(table: Table, column: str, value: Any) -> tuple[str, str]:
-    text = table.cell(column, value)
-    return text, repr(float(value)) if text and is_number(value) else text
+def _makers(files: StudyFiles) -> dict[str, Callable[[], Table]]:
+    """Return every table's maker by name."""
+    data = data_of_study(files)
+    makers: dict[str, Callable[[], Table]] = {
+        **{name: partial(make, files) for name, make in TABLES.items()},
+        **{name: partial(make, data) for name, make in DATA_TABLES.items()},
+    }
+    names = categorical(files) if len(files.trials) else ()
+    return makers | {f"by_{name}": partial(by_parameter, files, name) for name in names}
 
 
 def _parts(
@@ -153,7 +131,8 @@ def _parts(
         failures = dict.fromkeys(text for text, failed in told if failed)
         shown = [p for p in plots if p.uri]
         tables = [views[name] for name in wanted if name in views]
-        parts.append(Part(ident, title, shown, tables, list(notes), list(failures)))
+        page = _DATA_PAGE if ident == "data" and shown else ""
+        parts.append(Part(ident, title, shown, tables, list(notes), list(failures), page))
     return parts
 
 
@@ -204,6 +183,9 @@ def _warnings(files: StudyFiles) -> list[str]:
     warnings = [str(text) for text in given] if isinstance(given, list) else []
     if not files.summary:
         warnings.append("This study has not finished: the report shows what there is so far.")
+    if len(files.index):
+        data = data_of_study(files)
+        warnings += [text for text in (leaks_text(data), *data_warnings(data)) if text]
     return warnings + [f"Could not be read, so it is left out: {text}" for text in files.unreadable]
 
 

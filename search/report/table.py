@@ -1,9 +1,9 @@
-"""One table: its frame, how its cells are written, and its CSV and Markdown files."""
+"""One table: its frame, how its cells are written, its CSV and Markdown files, its page view."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from search.records import write_text
-from search.report.format import metric_text, metric_title, number_text, seconds_text
+from search.report.format import is_number, metric_text, metric_title, number_text, seconds_text
+from search.report.load import NothingToShowError
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,18 @@ class Table:
         return metric_text(kind, value) if kind else number_text(value)
 
 
+@dataclass(frozen=True)
+class TableView:
+    """A table as the page shows it: titles, rows of (text, sort key), which columns are numbers."""
+
+    name: str
+    title: str
+    columns: list[str]
+    rows: list[list[tuple[str, str]]]
+    numeric: frozenset[int] = frozenset()
+    num_more: int = 0
+
+
 def column_title(table: Table, column: str) -> str:
     """Name a column for people; a column that holds a metric says which."""
     plain = {"number": "trial", "epochs_run": "epochs", "fanova": "f-ANOVA", "f1": "F1",
@@ -72,3 +85,52 @@ def _row(cells: list[str]) -> str:
 def _markdown(text: str) -> str:
     """Keep a cell's text from ending the cell, the row or becoming markup."""
     return re.sub(r"([\\|<>*_`$\[\]])", r"\\\1", " ".join(text.split()))
+
+
+def write_tables(
+    makers: Mapping[str, Callable[[], Table]], folder: Path, limits: Mapping[str, int | None]
+) -> tuple[dict[str, TableView], dict[str, tuple[str, bool]]]:
+    """Write every table; return those there are, and why others are not (reason, is a failure).
+
+    Args:
+        limits: Rows on the page, None for all; 25 for a table not named.
+    """
+    views, reasons = {}, {}
+    for name, make in makers.items():
+        try:
+            table = make()
+            write_table(table, folder)
+            views[name] = table_view(table, limit=limits.get(name, 25))
+        except NothingToShowError as reason:
+            reasons[name] = (str(reason), False)
+        except OSError:
+            raise
+        except Exception as error:  # as for plots: one broken table must not cost the report
+            text = f"The table {name} could not be made: {type(error).__name__}: {error}"
+            reasons[name] = (text, True)
+    return views, reasons
+
+
+def table_view(table: Table, limit: int | None = None) -> TableView:
+    """Prepare a table's first `limit` rows for the page."""
+    shown = table.frame[table.shown].head(limit) if limit else table.frame[table.shown]
+    rows = [
+        [_cell(table, column, value) for column, value in zip(table.shown, values, strict=True)]
+        for values in shown.itertuples(index=False, name=None)
+    ]
+    titles = [column_title(table, column) for column in table.shown]
+    numeric = frozenset(
+        k
+        for k in range(len(titles))
+        if any(row[k][0] for row in rows) and all(is_number(key or 0) for _, key in _at(rows, k))
+    )
+    return TableView(table.name, table.title, titles, rows, numeric, len(table.frame) - len(rows))
+
+
+def _at(rows: list[list[tuple[str, str]]], column: int) -> list[tuple[str, str]]:
+    return [row[column] for row in rows]
+
+
+def _cell(table: Table, column: str, value: Any) -> tuple[str, str]:
+    text = table.cell(column, value)
+    return text, repr(float(value)) if text and is_number(value) else text

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from search.report.data_plots import class_counts_data
 from search.report.format import interval_text, is_number
 from search.report.load import NothingToShowError, StudyFiles, numbers, section
 from search.report.study_plots import rungs
@@ -127,9 +126,12 @@ def best_params(files: StudyFiles) -> Table:
     params = files.best_params or section(section(files.summary, "best"), "params")
     if not params:
         raise NothingToShowError("No winner was chosen yet.")
-    trainable = str(files.study.get("trainable") or "")
+    given = files.study.get("trainable") or ""
+    several = given if isinstance(given, list) else [given]
+    trainable = str(params.get("trainable", several[0]))
     known = TRAINABLES.get(trainable, {})
-    defaults = default_params(trainable) if known else {}
+    defaults = {"trainable": several[0]} | (default_params(trainable) if known else {})
+    defaults |= {k: v for k, v in section(files.summary, "dataset").items() if k == "size_px"}
     params = {name: value for name, value in params.items() if _has_effect(name, params, known)}
     order = [name for name in files.important() if name in params]
     names = [*order, *(name for name in params if name not in order)]
@@ -251,26 +253,6 @@ def time_table(files: StudyFiles) -> Table:
     return Table("time", "Where the time went", frame, {"seconds": "seconds", "share": "recall"})
 
 
-def problems(files: StudyFiles) -> Table:
-    """Problems found in the images, by kind and by what was done."""
-    if files.problems.empty:
-        raise NothingToShowError(
-            "No problem was found in the images, or they were not checked yet."
-        )
-    grouped = files.problems.groupby(["kind", "action"], sort=False)
-    frame = grouped.agg(num_images=("path", "size"), example=("path", "first")).reset_index()
-    frame = frame.sort_values("num_images", ascending=False, kind="stable")
-    return Table("problems", "Problems found in the images", frame)
-
-
-def class_counts(files: StudyFiles) -> Table:
-    """Images per class and split."""
-    counts = class_counts_data(files)
-    return Table(
-        "class_counts", "Images per class", counts.assign(all=counts.sum(axis=1)).reset_index()
-    )
-
-
 def _some(frame: pd.DataFrame, otherwise: str) -> None:
     if frame.empty:
         raise NothingToShowError(otherwise)
@@ -288,6 +270,4 @@ TABLES: dict[str, Callable[[StudyFiles], Table]] = {
     "confusions": confusions,
     "failures": failures,
     "time": time_table,
-    "problems": problems,
-    "class_counts": class_counts,
 }

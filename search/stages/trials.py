@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from search.errors import ResultsError
@@ -13,24 +14,22 @@ from search.stages.study import Study
 from search.tune.engine import Slots
 from search.tune.preflight import (
     Backbone,
+    memory_of_a_slot,
     missing_weights_warning,
     plan_slots,
-    possible_values,
     probe_backbones,
-    weight_files,
 )
 from search.tune.recorder import OnChange
 from search.tune.runner import Runner
-from search.tune.session import cluster_resources
+from search.tune.session import cluster_memory, cluster_resources
 from search.tune.study import load_outcome, search_trials
 from search.tune.worker import TrainingSet
 
 
 def probe(study: Study, data: Data) -> tuple[Backbone, ...]:
     """Find weights and build every backbone once, before the first trial."""
-
-    space = study.config.search_space
-    pretrained = possible_values(space, "pretrained", "auto")
+    config = study.config
+    pretrained = config.possible_values("pretrained")
     identity = fingerprint(study.identity, str(study.weights_folder))
     if study.results.is_done("probe", identity):
         rows = study.results.read_marker("probe")["backbones"]
@@ -39,18 +38,22 @@ def probe(study: Study, data: Data) -> tuple[Backbone, ...]:
         begin = time.monotonic()
         study.session.wait()
         backbones = probe_backbones(
-            possible_values(space, "backbone", "small_cnn"),
+            config.possible_values("backbone"),
             pretrained,
             len(data.cache.classes),
-            data.cache.size_px,
+            config.sizes_px,
             study.weights_folder,
+            slots=plan(study),
+            dropping_paths=config.search_space.backbones_with("drop_path"),
+            measure="classifier" in config.trainables,
         )
         study.finish("probe", identity, begin, backbones=[vars(b) for b in backbones])
     _refuse_other_weights(study, backbones)
     for backbone in backbones:
         source = Path(backbone.weights).name if backbone.weights else "random weights"
         size = f"{backbone.num_parameters / 1e6:.1f} M parameters"
-        study.terminal.line("backbone", f"{backbone.name}: {size}, {source}")
+        parts = [size, source, *([backbone.mode] if backbone.mode else [])]
+        study.terminal.line("backbone", f"{backbone.name}: {', '.join(parts)}")
     study.warn(missing_weights_warning(backbones, pretrained))
     return backbones
 
@@ -105,9 +108,10 @@ def make_runner(
     on_change: OnChange,
 ) -> Runner:
     """Return what runs this study's trainings, on train and val."""
-    images = TrainingSet(data.cache, data.split.train, data.split.val)
-    weights = weight_files(backbones)
-    return Runner(study.config, study.results, images, weights, slots, study.clock, on_change)
+    split, store = data.split, study.results.features
+    images = TrainingSet(data.cache, split.train, split.val, store)
+    by_name = {backbone.name: backbone for backbone in backbones}
+    return Runner(study.config, study.results, images, by_name, slots, study.clock, on_change)
 
 
 def plan(study: Study) -> Slots:
@@ -115,4 +119,5 @@ def plan(study: Study) -> Slots:
     study.session.wait()
     wanted = study.config.resources
     have_cpus, have_gpus = cluster_resources()
-    return plan_slots(wanted.cpus, wanted.gpus, wanted.max_concurrent, have_cpus, have_gpus)
+    slots = plan_slots(wanted.cpus, wanted.gpus, wanted.max_concurrent, have_cpus, have_gpus)
+    return replace(slots, memory_bytes=memory_of_a_slot(cluster_memory(), slots.count))

@@ -28,7 +28,7 @@ def model_of(backbone: str) -> tuple[Classifier, dict[str, object]]:
 def test_round_trip(backbone: str, tmp_path: Path) -> None:
     model, params = model_of(backbone)
     folder = tmp_path / "best, of 'all'"
-    info = describe(model, params=params, classes=CLASSES, size_px=32, fit="pad")
+    info = describe(model, params=params, classes=CLASSES, size_px=32, side_px=36, fit="pad")
     save_model(model, folder, info)
     again, info_again = load_model(folder)
     assert info_again == info
@@ -45,7 +45,7 @@ def test_round_trip(backbone: str, tmp_path: Path) -> None:
 def test_normalisation_is_the_backbones_own() -> None:
     for backbone, mean in (("small_cnn", 0.5), ("resnet18", 0.485), ("test_vit", 0.5)):
         model, params = model_of(backbone)
-        info = describe(model, params=params, classes=CLASSES, size_px=32, fit="crop")
+        info = describe(model, params=params, classes=CLASSES, size_px=32, side_px=36, fit="crop")
         assert info.mean[0] == pytest.approx(mean)
         middle = torch.tensor(info.mean).view(1, 3, 1, 1) * 255
         pixels = (middle + 255 * torch.tensor(info.std).view(1, 3, 1, 1)).expand(2, 3, 4, 4)
@@ -69,7 +69,7 @@ def test_no_images_give_no_rows() -> None:
 
 def test_damage_is_named(tmp_path: Path) -> None:
     model, params = model_of("small_cnn")
-    info = describe(model, params=params, classes=CLASSES, size_px=32, fit="crop")
+    info = describe(model, params=params, classes=CLASSES, size_px=32, side_px=36, fit="crop")
     save_model(model, tmp_path, info)
     path = tmp_path / "model.json"
     raw = json.loads(path.read_text(encoding="utf-8"))

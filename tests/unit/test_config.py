@@ -22,6 +22,7 @@ from search.sections import auto_min_epochs
 from search.space import Choice, Fixed, Float, Int
 from search.yaml_file import dump_yaml
 from tests.study_files import FULL, MINIMAL, REPO, SHIPPED, load
+from trainables.parameters import OWN_BACKBONES
 
 
 def test_defaults() -> None:
@@ -72,6 +73,25 @@ def test_start_points_are_complete_but_for_what_is_fixed_or_inactive() -> None:
 def test_a_start_point_that_repeats_the_default_recipe_is_left_out() -> None:
     study = load(MINIMAL + "start_with: [{lr: 0.001}, {lr: 0.003}]\n")
     assert study.start_points == [{"lr": 1e-3}, {"lr": 3e-3}]
+
+
+def test_image_sizes_are_the_data_sets_unless_searched() -> None:
+    study = load(MINIMAL)
+    assert (study.sizes_px, study.recipe["size_px"]) == ((128,), 128)
+    study = load(MINIMAL, "space.size_px={choice: [160, 96]}", "dataset.size_px=96")
+    assert study.sizes_px == (96, 160)
+    assert study.start_points[0]["size_px"] == study.recipe["size_px"] == 96
+    study = load(MINIMAL, "space.size_px={int: [64, 192], step: 64}")
+    assert study.sizes_px == (64, 128, 192)
+    assert study.start_points[0]["size_px"] == 128
+
+
+def test_an_image_size_may_hang_on_another_parameter() -> None:
+    size = "space.size_px={choice: [160, 224], when: {optimizer: sgd}}"
+    study = load(MINIMAL, "space.optimizer={choice: [adamw, sgd]}", size)
+    assert study.sizes_px == (128, 160, 224)
+    assert "size_px" not in study.start_points[0]
+    assert study.recipe["size_px"] == 128
 
 
 @pytest.mark.parametrize("text", [MINIMAL, FULL, *(path.read_text() for path in SHIPPED)])
@@ -138,9 +158,13 @@ def test_shipped_files(path: Path) -> None:
     assert study.name == path.stem
     searched = set(study.search_space.searched)
     assert searched >= {
-        "backbone", "optimizer", "lr", "weight_decay", "momentum", "batch_size", "dropout", "width",
-        "depth", "augment_strength", "label_smoothing",
+        "backbone", "lr", "weight_decay", "batch_size", "dropout", "augment_strength",
+        "label_smoothing",
     }  # fmt: skip
+    own = (
+        {"trainable"} if len(study.trainables) > 1 else {"optimizer", "momentum", "width", "depth"}
+    )
+    assert searched >= own
     assert study.budget.num_trials <= 24
     assert study.budget.time_limit is not None
     assert study.budget.time_limit <= 25 * 60
@@ -153,7 +177,8 @@ def test_shipped_files(path: Path) -> None:
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 @pytest.mark.parametrize("backbone", ["small_cnn", "resnet18", "convnext_atto"])
 def test_every_shipped_file_runs_on_one_backbone(path: Path, backbone: str) -> None:
-    study = load_study(path, [f"space.backbone={backbone}"])
+    only = ["trainable=classifier"] if backbone in OWN_BACKBONES else []  # probes cannot use them
+    study = load_study(path, [f"space.backbone={backbone}", *only])
     params = study.search_space.complete(study.start_points[0], {})
     assert params["backbone"] == backbone
 

@@ -15,6 +15,7 @@ from search.config import load_study
 from search.errors import SpaceError
 from search.yaml_file import dump_yaml
 from tests.study_files import FULL, MINIMAL, REPO, load, problems
+from trainables.parameters import OPTIMIZERS
 
 GOLDEN = REPO / "tests" / "golden"
 
@@ -44,12 +45,18 @@ def test_all_problems_of_a_file_are_listed_at_once(monkeypatch: pytest.MonkeyPat
         ("dataset.root=''", "dataset.root: must be a folder"),
         ("dataset.root=[]", "dataset.root: must be a folder"),
         ("dataset.root=~nobody-has-this-name/x", "dataset.root: must start with the home folder"),
+        ("space.size_px=600", "space.size_px: must be <= 512, got 600. Allowed are 16 to 512 px."),
+        ("space.size_px={int: [8, 64]}", "space.size_px.low: must be >= 16, got 8. Allowed are"),
+        ("space.size_px={choice: [96, 64]}", "space.size_px: must allow dataset.size_px, got 128 "),
+        ("space.size_px=64", "space.size_px: must allow dataset.size_px, got 128 where it is 64"),
+        ("space.hue=0.6", "space.hue: must be <= 0.5, got 0.6. Allowed are 0.0 to 0.5 turns."),
+        ("space.vertical_flip=maybe", "space.vertical_flip: must be one of false, true, got"),
         ("dataset.source=kagle:a/b", "dataset.source: must be kaggle:OWNER/NAME or sklearn:digits"),
         ("dataset.sample=rendered_car", "dataset.sample: must be one of rendered_cars"),
         ("dataset.val_fraction=0.0", "dataset.val_fraction: must be > 0"),
         ("dataset.tset_fraction=0.1", "dataset.tset_fraction: unknown name. Did you mean test_"),
         ("trainable=clasifier", "trainable: must be a trainable (Did you mean classifier?)"),
-        ("trainable=[a]", "trainable: must be text"),
+        ("trainable=[a]", "trainable: must be a trainable (Known: classifier, linear_probe.)"),
         ("objective.metric=accuracy", "objective.metric: must be one of val_accuracy, "),
         ("objective.direction=minimize", "objective.direction: must be maximize for val_accuracy"),
         ("resources.gpus=-1", "resources.gpus: must be auto or a number of GPUs >= 0"),
@@ -155,8 +162,8 @@ CONDITIONAL = """
         ),
         (
             "  dropout: {float: [0.1, 0.2], when: {optimizer: sdg}}",
-            "space.dropout.when.optimizer: must be one of sgd, adam, adamw, rmsprop, nadam, got "
-            "'sdg'. Did you mean sgd?",
+            f"space.dropout.when.optimizer: must be one of {', '.join(OPTIMIZERS)}, got 'sdg'. "
+            "Did you mean sgd?",
         ),
     ],
 )

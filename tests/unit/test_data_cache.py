@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections import namedtuple
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 from search.data import cache as cache_module
-from search.data.cache import build_cache, load_arrays, open_cache, read_image, stored_side
+from search.data.augment import evaluation_transform
+from search.data.cache import build_cache, open_cache, read_image, stored_side
 from search.data.check import check_images
 from search.data.decode import FITS, read_square
 from search.data.index import build_index
+from search.data.loader import open_trial_data
+from search.data.store import open_images
 from search.errors import DatasetError, ResourceError
 from search.records import DatasetIndex
 from tests.images import draw_image, make_folder
@@ -37,9 +38,9 @@ def smooth(size: tuple[int, int]) -> Image.Image:
 @pytest.mark.parametrize("fit", FITS)
 def test_store_holds_every_image(index: DatasetIndex, tmp_path: Path, fit: str) -> None:
     cache = build_cache(index, tmp_path / "store", size_px=32, fit=fit, num_workers=2)
-    images, labels = load_arrays(open_cache(tmp_path / "store"))
+    images, labels = open_images(open_cache(tmp_path / "store"))
     assert images.shape == (10, 36, 36, 3)
-    assert isinstance(images, np.memmap)
+    assert len(images) == 10
     assert labels.tolist() == index.labels.tolist()
     for k in range(10):
         assert np.array_equal(images[k], read_square(index.file(k), 36, fit))
@@ -48,67 +49,39 @@ def test_store_holds_every_image(index: DatasetIndex, tmp_path: Path, fit: str) 
 
 
 def test_store_is_reused_until_something_changes(index: DatasetIndex, tmp_path: Path) -> None:
-    calls: list[tuple[int, int]] = []
+    store, calls = tmp_path / "store", list[tuple[int, int]]()
 
-    def build(size_px: int = 32, fit: str = "crop") -> None:
+    def build(size_px: int = 32, fit: str = "crop", format: str = "pixels") -> int:
         build_cache(
-            index, tmp_path / "store", size_px=size_px, fit=fit, num_workers=1,
+            index, store, size_px=size_px, fit=fit, num_workers=1, format=format,
             on_progress=lambda *done: calls.append(done),
         )  # fmt: skip
+        return (store / "meta.json").stat().st_mtime_ns
 
-    build()
+    first = build()
     assert calls == [(10, 10)]
-    build()
-    assert len(calls) == 1
-    build(fit="squash")
-    assert len(calls) == 2
-    build(fit="squash", size_px=24)
-    assert len(calls) == 3
+    assert build() == first
+    assert calls == [(10, 10)] * 2  # read and found sound
+    changed = [build(fit="squash"), build(fit="squash", size_px=24), build(format="jpeg")]
+    assert len({first, *changed}) == 4
+    assert {file.name for file in store.iterdir()} == {
+        "images.jpegs", "labels.npy", "chunks.jsonl", "meta.json",
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize("damage", ["cut", "no labels", "bad meta", "no meta"])
-def test_damaged_store_is_noticed_and_rebuilt(
-    index: DatasetIndex, tmp_path: Path, damage: str
-) -> None:
-    store = tmp_path / "store"
-    build_cache(index, store, size_px=32, fit="crop", num_workers=1)
-    if damage == "cut":
-        data = (store / "images.npy").read_bytes()
-        (store / "images.npy").write_bytes(data[:-1])
-    elif damage == "no labels":
-        (store / "labels.npy").unlink()
-    elif damage == "bad meta":
-        (store / "meta.json").write_text("{")
-    else:
-        (store / "meta.json").unlink()
-    with pytest.raises(DatasetError, match="complete image store"):
-        open_cache(store)
-    cache = build_cache(index, store, size_px=32, fit="crop", num_workers=1)
-    assert open_cache(store) == cache
-
-
-def test_two_builders_build_once(index: DatasetIndex, tmp_path: Path) -> None:
-    calls: list[tuple[int, int]] = []
-
-    def build() -> None:
-        build_cache(
-            index, tmp_path / "store", size_px=32, fit="crop", num_workers=1,
-            on_progress=lambda *done: calls.append(done),
-        )  # fmt: skip
-
-    threads = [threading.Thread(target=build) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert calls == [(10, 10)]
-
-
-def test_failed_build_leaves_nothing(index: DatasetIndex, tmp_path: Path) -> None:
+def test_images_gone_bad_since_the_check_are_named(index: DatasetIndex, tmp_path: Path) -> None:
+    longer = index.file(3).read_bytes() + b" "
     index.file(7).write_bytes(b"gone bad since the check")
-    with pytest.raises(DatasetError, match=index.file(7).name):
+    index.file(3).write_bytes(longer)
+    index.file(5).unlink()
+    with pytest.raises(DatasetError) as caught:
         build_cache(index, tmp_path / "store", size_px=32, fit="crop", num_workers=2)
-    assert {path.name for path in tmp_path.iterdir()} == {"data", "store.lock"}
+    text = str(caught.value)
+    assert text.startswith("3 images changed or vanished since they were checked:")
+    assert all(str(index.file(k)) in text for k in (3, 5, 7))
+    assert f"{len(longer):,} bytes where there were {len(longer) - 1:,}" in text
+    with pytest.raises(DatasetError, match="complete image store"):
+        open_cache(tmp_path / "store")
 
 
 def test_full_disk_is_said_before_building(
@@ -179,12 +152,24 @@ def test_odd_modes(tmp_path: Path) -> None:
 
 def test_read_image_is_what_evaluation_sees(index: DatasetIndex, tmp_path: Path) -> None:
     build_cache(index, tmp_path / "store", size_px=32, fit="crop", num_workers=1)
-    images, _ = load_arrays(open_cache(tmp_path / "store"))
-    shrunk = cv2.resize(np.asarray(images[3]), (32, 32), interpolation=cv2.INTER_AREA)
+    images, _ = open_images(open_cache(tmp_path / "store"))
+    shrunk = np.empty((32, 32, 3), np.uint8)
+    evaluation_transform(np.asarray(images[3]), shrunk)
     assert np.array_equal(read_image(index.file(3), size_px=32, fit="crop"), shrunk)
     assert stored_side(128) == 144
     with pytest.raises(DatasetError, match="readable image"):
         read_image(tmp_path / "none.jpg", size_px=32, fit="crop")
+
+
+def test_read_image_from_the_stored_side_of_a_larger_size(
+    index: DatasetIndex, tmp_path: Path
+) -> None:
+    cache = build_cache(index, tmp_path / "store", size_px=48, fit="pad", num_workers=1)
+    none = np.array([], np.int64)
+    data = open_trial_data(cache, none, none, size_px=24)
+    ((seen, _),) = data.clean_batches(np.array([6]), batch_size=1)
+    image = read_image(index.file(6), size_px=24, fit="pad", side_px=cache.side_px)
+    assert np.array_equal(seen[0].permute(1, 2, 0).numpy(), image)
 
 
 def test_meta_names_the_files_and_their_sizes(index: DatasetIndex, tmp_path: Path) -> None:

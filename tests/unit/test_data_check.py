@@ -1,21 +1,24 @@
-"""Every rule of the check, on files that break it, and duplicates planted in many forms."""
+"""The check of a whole data set: what is dropped, what is kept, and when it is too much."""
 
 from __future__ import annotations
 
 import shutil
-import zlib
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image, ImageOps
 
-from search.data.check import check_images, read_problems, write_problems
-from search.data.duplicates import group_numbers, near_pairs
+from search.data.check import (
+    UnusableDataError,
+    check_images,
+    copies_warning,
+    read_problems,
+    write_problems,
+)
 from search.data.index import build_index, read_index, write_index
-from search.errors import DatasetError
+from search.data.rendered_cars import draw_image as draw_car
 from search.records import CheckedDataset
 from tests.images import draw_image, make_folder
 
@@ -50,78 +53,6 @@ def test_clean_data_has_no_problems(root: Path) -> None:
     assert sorted(row.group for row in checked.index.rows) == list(range(8))
 
 
-def truncate(path: Path) -> None:
-    picture(50, (400, 300)).save(path, "JPEG")
-    path.write_bytes(path.read_bytes()[:-2000])
-
-
-def tiny_bomb(path: Path) -> None:
-    """Write a PNG whose header claims 60,000 × 60,000 pixels."""
-    picture(51).save(path)
-    data = bytearray(path.read_bytes())
-    data[16:24] = (60_000).to_bytes(4, "big") * 2
-    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
-    path.write_bytes(data)
-
-
-def animate(path: Path) -> None:
-    picture(52).save(path, save_all=True, append_images=[picture(53), picture(54)])
-
-
-def rotate(path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    picture(55).save(path, exif=exif)
-
-
-def deep(path: Path) -> None:
-    values = np.asarray(picture(56).convert("L"), np.uint16) * 257
-    Image.fromarray(values).save(path)
-
-
-BROKEN: list[tuple[str, Callable[[Path], object], str, str]] = [
-    ("no bytes.jpg", lambda path: path.write_bytes(b""), "unreadable", "dropped"),
-    ("not an image.png", lambda path: path.write_text("hello"), "unreadable", "dropped"),
-    ("dangling.jpg", lambda path: path.symlink_to("nowhere"), "unreadable", "dropped"),
-    ("truncated.jpg", truncate, "unreadable", "dropped"),
-    ("bomb.png", tiny_bomb, "too_large", "dropped"),
-    ("small.png", lambda path: picture(57, (15, 200)).save(path), "too_small", "dropped"),
-    ("long.png", lambda path: picture(58, (300, 40)).save(path), "extreme_aspect", "kept"),
-    ("really a png.jpg", lambda path: picture(59).save(path, "PNG"), "wrong_extension", "kept"),
-    ("moving.gif", animate, "animated", "converted"),
-    ("print.jpg", lambda path: picture(60).convert("CMYK").save(path), "cmyk", "converted"),
-    ("deep.png", deep, "16_bit", "converted"),
-    ("glass.png", lambda path: picture(61).convert("RGBA").save(path), "alpha", "converted"),
-    ("few.png", lambda path: picture(62).quantize(16).save(path), "palette", "converted"),
-    ("turned.jpg", rotate, "exif_rotation", "converted"),
-]
-
-
-@pytest.mark.parametrize(("name", "make", "kind", "action"), BROKEN, ids=[b[0] for b in BROKEN])
-def test_rules(
-    root: Path, name: str, make: Callable[[Path], object], kind: str, action: str
-) -> None:
-    make(root / "a" / name)
-    checked = check(root)
-    assert (name, kind, action) in found(checked)
-    kept = {Path(row.path).name for row in checked.index.rows}
-    assert (name in kept) == (action != "dropped")
-    assert len(kept) == 4 + (action != "dropped")
-
-
-def test_exif_rotation_counts_in_the_size(root: Path) -> None:
-    rotate(root / "a" / "turned.jpg")
-    row = next(row for row in check(root).index.rows if row.path.endswith("turned.jpg"))
-    assert (row.width_px, row.height_px) == (96, 120)
-
-
-def test_name_that_is_not_utf8(root: Path) -> None:
-    (root / "a" / "image_000.png").rename(root / "a" / "bad\udcff.png")
-    checked = check(root)
-    assert {(p.path, p.kind) for p in checked.problems} == {("a/bad\\udcff.png", "bad_name")}
-    write_problems(root.parent / "problems.csv", checked.problems)
-
-
 def test_exact_copies_in_a_class_leave_one(root: Path) -> None:
     for k in range(3):
         shutil.copy(root / "a" / "image_001.png", root / "a" / f"copy {k}.png")
@@ -150,28 +81,37 @@ def test_exact_leaks_leave_test_whole(tmp_path: Path) -> None:
     assert len(checked.index.rows) == 20
 
 
-DISGUISES: dict[str, Callable[[Image.Image], Image.Image]] = {
-    "resized": lambda image: image.resize((70, 56)),
-    "brightened": lambda image: ImageEnhance.Brightness(image).enhance(1.25),
-    "mirrored": ImageOps.mirror,
-    "mirrored and resized": lambda image: ImageOps.mirror(image).resize((200, 160)),
-    "recompressed": lambda image: image,
-}
-
-
-@pytest.mark.parametrize("disguise", list(DISGUISES))
-def test_near_duplicates_share_a_group(tmp_path: Path, disguise: str) -> None:
-    root = make_folder(tmp_path / "data", per_class=5, size=SIZE)
-    with Image.open(root / "a" / "image_002.png") as image:
-        DISGUISES[disguise](image.convert("RGB")).save(root / "a" / "twin.jpg", quality=60)
+def test_given_test_split_is_never_thinned(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "data", splits={"train": 4, "test": 3})
+    shutil.copy(root / "test" / "a" / "image_000.png", root / "test" / "a" / "z again.png")
+    shutil.copy(root / "test" / "a" / "image_001.png", root / "test" / "b" / "odd.png")
+    shutil.copy(root / "test" / "b" / "image_002.png", root / "train" / "a" / "stray.png")
     checked = check(root)
-    groups = {Path(row.path).name: row.group for row in checked.index.rows if row.label == "a"}
-    assert groups["twin.jpg"] == groups["image_002.png"]
-    assert len({row.group for row in checked.index.rows}) == 10
-    assert found(checked) == {
-        ("twin.jpg", "near_duplicate", "kept"),
-        ("image_002.png", "near_duplicate", "kept"),
+    assert sum(row.split == "test" for row in checked.index.rows) == 8
+    assert found(checked) >= {
+        ("z again.png", "exact_duplicate", "kept"),
+        ("image_001.png", "conflicting_label", "kept"),
+        ("odd.png", "conflicting_label", "kept"),
+        ("image_002.png", "conflicting_label", "kept"),
+        ("stray.png", "conflicting_label", "dropped"),
     }
+    assert {p.path for p in checked.problems if p.action == "dropped"} == {"train/a/stray.png"}
+
+
+def test_pairs_name_the_partner(tmp_path: Path) -> None:
+    one = make_folder(tmp_path / "one", size=SIZE, per_class=4)
+    two = make_folder(tmp_path / "two", size=SIZE, per_class=4, seed=1)
+    shutil.copy(one / "a" / "image_003.png", two / "a" / 'same, "again".png')
+    with Image.open(one / "b" / "image_002.png") as image:
+        ImageOps.mirror(image).save(two / "a" / "twin.png")
+    checked = check_images(build_index([one, two]), max_dropped=0.1, num_workers=2)
+    assert {(p.kind, p.path, p.root, p.other, p.other_root) for p in checked.problems} == {
+        ("exact_duplicate", 'a/same, "again".png', 1, "a/image_003.png", 0),
+        ("conflicting_label", "a/twin.png", 1, "b/image_002.png", 0),
+        ("conflicting_label", "b/image_002.png", 0, "a/twin.png", 1),
+    }
+    write_problems(tmp_path / "problems.csv", checked.problems)
+    assert read_problems(tmp_path / "problems.csv") == checked.problems
 
 
 def test_near_leaks_go_from_train(tmp_path: Path) -> None:
@@ -183,14 +123,48 @@ def test_near_leaks_go_from_train(tmp_path: Path) -> None:
     assert sum(row.split == "test" for row in checked.index.rows) == 8
 
 
+def test_copies_of_a_leaked_image_stay_together(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "data", size=SIZE, splits={"train": 5, "test": 4})
+    car = Image.fromarray(draw_car("suv", 0)[0])
+    car.save(root / "test" / "a" / "car.png")
+    for k in range(1, 9):  # each is cut a little more than the one before it
+        car.crop((car.width * k // 25, 0, *car.size)).save(root / "train" / "a" / f"cut {k}.png")
+    checked = check(root)
+    left = {Path(row.path).name: row for row in checked.index.rows if "cut" in row.path}
+    assert "cut 1.png" not in left
+    assert "cut 8.png" in left
+    assert len({row.group for row in left.values()}) == 1
+    groups = [(row.group, row.split) for row in checked.index.rows]
+    assert len({group for group, _ in groups}) == len(set(groups))
+
+
 def test_vanishing_class_and_too_many_dropped(root: Path) -> None:
     for path in (root / "b").iterdir():
         path.write_bytes(b"broken")
-    with pytest.raises(DatasetError) as error:
+    with pytest.raises(UnusableDataError) as error:
         check(root, max_dropped=0.1)
     text = str(error.value)
-    assert "class b: every image would be dropped (4 unreadable)" in text
+    assert "class b: every training image would be dropped (4 unreadable)" in text
     assert "max_dropped: at most 10.0% of the images may be dropped, got 50.0%" in text
+    assert len(error.value.checked.index.rows) == 4
+    assert len(error.value.checked.problems) == 4
+
+
+def test_class_whose_training_images_all_leaked(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "data", splits={"train": 3, "test": 3})
+    for path in (root / "train" / "a").iterdir():
+        shutil.copy(root / "test" / "a" / path.name, path)
+    with pytest.raises(UnusableDataError, match=r"class a: every training .* \(3 leak\)"):
+        check(root)
+
+
+def test_copies_are_not_lost_images_but_many_are_worth_a_warning(root: Path) -> None:
+    for k in range(4):
+        shutil.copy(root / "a" / "image_001.png", root / "a" / f"copy {k}.png")
+    checked = check(root, max_dropped=0.0)
+    assert len(checked.index.rows) == 8
+    assert "4 of 12 images (33%) are copies" in copies_warning(checked)
+    assert copies_warning(replace(checked, problems=checked.problems[:0])) == ""
 
 
 def test_fingerprint_is_of_the_content(tmp_path: Path) -> None:
@@ -222,33 +196,6 @@ def test_one_thread_and_many_agree(root: Path) -> None:
     assert check_images(index, max_dropped=0.1, num_workers=1) == check_images(
         index, max_dropped=0.1, num_workers=4
     )
-
-
-def test_pair_search_finds_what_comparing_all_pairs_finds() -> None:
-    rng = np.random.default_rng(0)
-    hashes = rng.integers(0, 2**63, 400, dtype=np.uint64)
-    for k in range(200):  # neighbours at 0 to 14 bits
-        flips = np.bitwise_or.reduce(
-            np.uint64(1) << rng.choice(64, k % 15, replace=False).astype(np.uint64), initial=0
-        )
-        hashes[200 + k] = hashes[k] ^ np.uint64(flips)
-    same = np.tile(rng.integers(0, 255, (1, 16, 16, 3), dtype=np.uint8), (400, 1, 1, 1))
-    distance = np.bitwise_count(hashes[:, None] ^ hashes[None])
-    expected = np.argwhere(np.triu(distance <= 11, 1))
-    unlike = rng.integers(0, 2**63, 400, dtype=np.uint64)
-    assert near_pairs(hashes, unlike, same).tolist() == expected.tolist()
-
-
-def test_flat_images_are_never_alike() -> None:
-    same = np.zeros(50, np.uint64)
-    flat = np.full((50, 16, 16, 3), 255, np.uint8)
-    assert len(near_pairs(same, same, flat)) == 0
-
-
-def test_groups_are_numbered_by_their_first_image() -> None:
-    pairs = np.array([[1, 4], [4, 5], [0, 2]])
-    assert group_numbers(6, pairs).tolist() == [0, 1, 0, 2, 1, 1]
-    assert group_numbers(3, np.empty((0, 2), np.int64)).tolist() == [0, 1, 2]
 
 
 def test_kept_rows_differ_from_the_index_only_where_checked(root: Path) -> None:

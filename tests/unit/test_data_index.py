@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from search.data.index import build_index, find_class_root, read_index, write_index
+from search.data.check import check_images
+from search.data.index import build_index, read_index, write_index
+from search.data.layout import find_class_root
 from search.errors import DatasetError
+from search.records import DatasetIndex
 from tests.images import make_folder
+from tests.unprivileged import public_folder, unprivileged
 
 HOSTILE = ("with space", "quo\"te's", "new\nline", "ünï-çødé 海", "-leading-dash", "a,comma;semi")
 
@@ -47,13 +51,22 @@ def test_train_may_be_a_class(tmp_path: Path) -> None:
     assert labels_and_splits(root) == {("train", None), ("plane", None)}
 
 
-def test_other_folders_beside_splits_are_left_out(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_lies_beside_splits_and_classes_is_left_out_and_said(tmp_path: Path) -> None:
     root = make_folder(tmp_path / "data", splits={"train": 3, "test": 3})
     make_folder(root / "unlabelled", ("x",), 2)
+    shutil.copy(root / "train" / "a" / "image_000.png", root / "train" / "loose.png")
     assert labels_and_splits(root) == {(c, s) for c in "ab" for s in ("train", "test")}
-    assert "unlabelled" in caplog.text
+    assert build_index([root]).warnings == (
+        f"{root / 'unlabelled'}: not a split with class folders, left out",
+        f"{root / 'train'}: 1 image lies beside the class folders, left out",
+    )
+
+
+def test_flat_split_folders_are_no_classes(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "data", ("train", "test"), 3)
+    with pytest.raises(DatasetError, match="test, train must each hold one folder"):
+        build_index([root])
+    assert find_class_root(tmp_path) is None
 
 
 def test_roots_are_merged_by_class_name(tmp_path: Path) -> None:
@@ -157,12 +170,93 @@ def test_class_without_training_images(tmp_path: Path) -> None:
         build_index([root])
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_unreadable_class_folder(tmp_path: Path) -> None:
+def test_links_that_lead_back_up(tmp_path: Path) -> None:
     root = make_folder(tmp_path / "data", per_class=2)
-    (root / "a").chmod(0)
-    try:
-        with pytest.raises(DatasetError, match="must be readable"):
+    (root / "whole").symlink_to(root, target_is_directory=True)
+    (root / "a" / "up").symlink_to(tmp_path, target_is_directory=True)
+    (root / "itself").symlink_to(root / "itself")
+    (root / "a" / "itself.png").symlink_to(root / "a" / "itself.png")
+    index = build_index([root])
+    assert [row.path for row in index.rows] == [
+        "a/image_000.png",
+        "a/image_001.png",
+        "a/itself.png",  # the check names it
+        "b/image_000.png",
+        "b/image_001.png",
+    ]
+    assert index.warnings == (f"{root / 'whole'}: links to a folder that it is in, left out",)
+
+
+def test_a_root_that_links_to_itself(tmp_path: Path) -> None:
+    root = tmp_path / "loop"
+    root.symlink_to(root)
+    with pytest.raises(DatasetError, match=r"loop: must be readable, got Too many levels"):
+        build_index([root])
+
+
+def test_a_link_to_the_data(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "data", per_class=2)
+    link = tmp_path / "link"
+    link.symlink_to(root)
+    assert build_index([link, root]).roots == (root,)
+
+
+@pytest.mark.parametrize("where", ["", "a", "a/deeper"])
+def test_unreadable_folders(where: str) -> None:
+    with public_folder() as folder:
+        root = make_folder(folder / "data", per_class=2)
+        make_folder(root / "a", ("deeper",), 1)
+        (root / where).chmod(0)
+        with unprivileged(), pytest.raises(DatasetError) as error:
             build_index([root])
-    finally:
-        (root / "a").chmod(0o755)
+    assert str(error.value) == (
+        f"{root / where}: must be readable, got Permission denied. Mend its permissions."
+    )
+
+
+def test_an_unreadable_file_is_for_the_check() -> None:
+    with public_folder() as folder:
+        root = make_folder(folder / "data", per_class=12)
+        (root / "a" / "image_000.png").chmod(0)
+        with unprivileged():
+            index = build_index([root])
+            problems = check_images(index, max_dropped=0.1, num_workers=1).problems
+    assert len(index.rows) == 24
+    assert [(p.path, p.kind) for p in problems if p.action == "dropped"] == [
+        ("a/image_000.png", "unreadable")
+    ]
+
+
+def test_a_class_name_that_is_not_unicode(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "data", per_class=2)
+    (root / "a").rename(os.fsdecode(os.fsencode(root) + b"/k\xe4fer"))
+    with pytest.raises(DatasetError, match=r"k\\udce4fer has no readable name") as error:
+        build_index([root])
+    str(error.value).encode()
+
+
+def test_names_with_blanks_at_the_end(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "data", ("cat ", "dog"), 2)
+    (root / "dog" / "image_000.png").rename(root / "dog" / "blank .png ")
+    (root / "dog" / "image_001.png").rename(root / "dog" / " .png")
+    index = build_index([root])
+    assert index.classes == ("cat ", "dog")
+    assert [row.path for row in index.rows if row.label == "dog"] == ["dog/ .png"]
+    assert read_back(tmp_path, index) == index
+
+
+def read_back(folder: Path, index: DatasetIndex) -> DatasetIndex:
+    write_index(folder / "index.csv", index)
+    return read_index(folder / "index.csv", index.roots)
+
+
+def test_problems_of_all_roots_at_once(tmp_path: Path) -> None:
+    good = make_folder(tmp_path / "good", per_class=2)
+    listing = tmp_path / "list.csv"
+    listing.write_text("path,label\ngone.jpg,a\n")
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "photos.tar.gz").write_text("x")
+    roots = [good, listing, tmp_path / "notes.txt", tmp_path / "photos.tar.gz", tmp_path / "gone"]
+    with pytest.raises(DatasetError, match="The data has 4 problems") as error:
+        build_index(roots)
+    assert str(error.value).count("a .csv list or a .zip, got another file.") == 2

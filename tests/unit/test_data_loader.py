@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from search.data.augment import evaluation_transform
-from search.data.cache import build_cache
+from search.data.cache import build_cache, read_image
 from search.data.index import build_index
 from search.data.loader import CachedData, batch_ids, open_trial_data
 from tests.images import draw_image, make_folder
-from trainables.contract import TrialData
+from trainables.contract import Augmentation, TrialData
 
 NUM = 23
 
@@ -29,8 +29,8 @@ def data() -> CachedData:
     return CachedData(images, labels, ("a", "b"), 32, ids[:17], ids[17:])
 
 
-def epoch(data: CachedData, **changes: float) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    wanted = {"batch_size": 8, "epoch": 1, "seed": 0, "augment_strength": 0.5} | changes
+def epoch(data: CachedData, **changes: object) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    wanted = {"batch_size": 8, "epoch": 1, "seed": 0, "augmentation": Augmentation(0.5)} | changes
     return list(data.train_batches(**wanted))  # type: ignore[arg-type]
 
 
@@ -64,7 +64,7 @@ def test_augmentation_does_not_depend_on_the_batch_size(data: CachedData) -> Non
 
 
 def test_an_epoch_is_every_training_image_once(data: CachedData) -> None:
-    batches = epoch(data, augment_strength=0.0)
+    batches = epoch(data, augmentation=Augmentation())
     assert [len(labels) for _, labels in batches] == [8, 9]  # 17 = 8 + 8 + 1: no single image
     out = np.empty((32, 32, 3), np.uint8)
     expected = []
@@ -110,7 +110,7 @@ def test_errors_of_the_thread_are_raised(data: CachedData) -> None:
 
 
 def test_closing_ends_the_thread(data: CachedData) -> None:
-    batches = data.train_batches(batch_size=2, epoch=0, seed=0, augment_strength=1.0)
+    batches = data.train_batches(batch_size=2, epoch=0, seed=0, augmentation=Augmentation(1.0))
     next(batches)
     assert any(thread.name == "batches" for thread in threading.enumerate())
     batches.close()  # type: ignore[attr-defined]
@@ -124,5 +124,48 @@ def test_from_the_store(tmp_path: Path) -> None:
     data = open_trial_data(cache, np.arange(8), np.arange(8, 12))
     assert data.classes == ("a", "b")
     assert sum(len(labels) for _, labels in epoch(data)) == 8
+    small = open_trial_data(cache, np.arange(8), np.arange(8, 12), size_px=20)
+    assert small.size_px == 20
+    images, _ = next(small.val_batches(batch_size=4))
+    for image, image_id in zip(images, range(8, 12), strict=True):
+        read = read_image(index.file(image_id), size_px=20, side_px=36, fit="pad")
+        assert np.array_equal(image.permute(1, 2, 0).numpy(), read)
+    assert epoch(small)[0][0].shape == (8, 3, 20, 20)
     memory = replace(data, images=np.array(data.images))
     assert torch.equal(epoch(data)[0][0], epoch(memory)[0][0])
+
+
+def test_views_are_in_one_order_and_each_is_always_the_same(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "data", per_class=6)
+    index = build_index([root])
+    cache = build_cache(index, tmp_path / "store", size_px=32, fit="pad", num_workers=1)
+    data = open_trial_data(cache, np.arange(9), np.arange(9, 12))
+
+    def views(view: int, strength: float = 0.5) -> tuple[torch.Tensor, torch.Tensor]:
+        batches = data.view_batches(
+            batch_size=4, view=view, augmentation=Augmentation(strength), seed=0
+        )
+        images, labels = zip(*batches, strict=True)
+        return torch.cat(images), torch.cat(labels)
+
+    clean = torch.cat([images for images, _ in data.clean_batches(np.arange(9), batch_size=4)])
+    assert torch.equal(views(0)[0], clean)
+    assert torch.equal(views(1)[0], views(1)[0])
+    assert not torch.equal(views(1)[0], views(2)[0])
+    assert not torch.equal(views(1)[0], views(1, 0.25)[0])
+    for view in range(3):
+        assert views(view)[1].tolist() == data.labels[:9].tolist()
+
+
+def test_the_fingerprint_tells_other_images_and_other_splits_apart(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "data", per_class=6)
+    ids = np.arange(12)
+
+    def fingerprint(train: int, val: int, fit: str = "pad") -> str:
+        folder = tmp_path / fit
+        cache = build_cache(build_index([root]), folder, size_px=32, fit=fit, num_workers=1)
+        return open_trial_data(cache, ids[:train], ids[train:val]).fingerprint
+
+    known = {fingerprint(8, 12), fingerprint(8, 11), fingerprint(9, 12), fingerprint(8, 12, "crop")}
+    assert len(known) == 4
+    assert fingerprint(8, 12) in known

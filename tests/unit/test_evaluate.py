@@ -10,8 +10,11 @@ import pytest
 
 from search.errors import ResultsError
 from search.evaluate import evaluate_on_test, read_evaluation
+from search.predict import predict_images
 from search.records import read_csv
+from search.results import ResultsFolder
 from tests.tiny_model import CLASSES, TinyStudy, make_study, train_model
+from trainables.saved import load_model, save_model
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +88,19 @@ def test_the_baseline_is_judged_on_the_same_images(study, tmp_path):
     assert comparison["text"].startswith("Tuning gained ")
     assert comparison["text"].endswith(": more than noise.")
     assert evaluation.metrics["accuracy"].value > comparison["difference"]
+
+
+def test_a_model_sees_images_of_its_own_size_from_the_store_of_all(study, tmp_path):
+    model, info = load_model(study.results.best)
+    smaller = replace(info, size_px=20)  # a CNN takes any size; the store is made for 32
+    results = ResultsFolder(tmp_path)
+    save_model(model, results.best, smaller)
+    evaluation = evaluate(replace(study, results=results))
+    files = [study.index.file(int(k)) for k in evaluation.ids]
+    guesses, _ = predict_images(results.best, files)
+    found = [guess.probabilities[0] for guess in guesses]
+    assert found == pytest.approx(evaluation.probabilities.max(axis=1).tolist(), abs=1e-6)
+    assert not np.allclose(evaluation.probabilities, evaluate(study).probabilities, atol=1e-3)
 
 
 def test_the_same_model_as_baseline_makes_no_difference(study):

@@ -121,8 +121,8 @@ def scheduler_over(ledger: Ledger) -> StudyScheduler:
     return StudyScheduler(ledger, max_epochs=9, min_epochs=1, reduction_factor=3, brackets=1)
 
 
-def tune_trial(name: str, number: int) -> Any:
-    return SimpleNamespace(trial_id=name, config={"number": number})
+def tune_trial(name: str, number: int, **searched: Any) -> Any:
+    return SimpleNamespace(trial_id=name, config={"number": number, "searched": searched})
 
 
 def test_past_trials_fill_the_rungs(ledger: Ledger) -> None:
@@ -133,6 +133,23 @@ def test_past_trials_fill_the_rungs(ledger: Ledger) -> None:
     assert scheduler.on_trial_result(None, weak, {"epoch": 1, "val_accuracy": 0.1}) == "STOP"
     assert scheduler.on_trial_result(None, strong, {"epoch": 1, "val_accuracy": 0.9}) == "CONTINUE"
     assert scheduler.pruned == {"weak"}
+
+
+def test_each_trainable_is_compared_with_its_own_kind(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "events.jsonl", "val_accuracy", "maximize")
+    ledger.start(0, {"trainable": "linear_probe"}, seed=0)
+    ledger.epoch(0, {"epoch": 1, "val_accuracy": 0.9})
+    ledger.end(0, TrialState.PRUNED)
+    scheduler = scheduler_over(ledger)
+    results = []
+    for number, (trainable, value) in enumerate(
+        [("classifier", 0.3), ("classifier", 0.5), ("classifier", 0.2), ("linear_probe", 0.8)], 1
+    ):
+        trial = tune_trial(f"t{number}", number, trainable=trainable)
+        scheduler.on_trial_add(None, trial)
+        result = {"epoch": 1, "val_accuracy": value}
+        results.append(scheduler.on_trial_result(None, trial, result))
+    assert results == ["CONTINUE", "CONTINUE", "STOP", "STOP"]
 
 
 def test_the_default_recipe_is_never_stopped(ledger: Ledger) -> None:

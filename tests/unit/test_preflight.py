@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from search.errors import ResourceError, ResultsError
-from search.space import Choice, Fixed, Float, Space
+from search.space import Choice, Fixed, Float, Int, Space
 from search.tune import machine, session
 from search.tune.machine import check_machine
 from search.tune.preflight import (
     Backbone,
+    memory_of_a_slot,
     missing_weights_warning,
     plan_slots,
-    possible_values,
 )
 
 
@@ -50,6 +50,12 @@ def test_a_trial_that_never_fits_is_an_error_not_pending_for_ever(cpus: float, g
         plan_slots(cpus, gpus, "auto", 2, 0 if gpus == 0.75 else 1)
 
 
+def test_a_slot_has_its_share_of_memory_but_for_the_libraries() -> None:
+    assert memory_of_a_slot(16e9, 2) == 7_100_000_000
+    assert memory_of_a_slot(1e9, 4) == 300_000_000  # little enough to train in small pieces
+    assert memory_of_a_slot(0, 2) is None  # a cluster that does not say: no limit
+
+
 def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "MIN_FREE_BYTES", 10**18)
     with pytest.raises(ResultsError, match=r"must have .* of free disk, got .* Free some space"):
@@ -64,9 +70,13 @@ def test_a_cluster_is_not_judged_by_this_machine(tmp_path: Path) -> None:
 
 def test_possible_values() -> None:
     space = Space((Choice("backbone", ("a", "b")), Fixed("pretrained", True), Float("lr", 0.1, 1)))
-    assert possible_values(space, "backbone", "c") == ("a", "b")
-    assert possible_values(space, "pretrained", "auto") == (True,)
-    assert possible_values(space, "freeze", "none") == ("none",)
+    assert space.possible_values("backbone", "c") == ("a", "b")
+    assert space.possible_values("pretrained", "auto") == (True,)
+    assert space.possible_values("freeze", "none") == ("none",)
+    sizes = Int("size_px", 32, 96, step=32, when={"backbone": ("a",)})
+    space = Space((Choice("backbone", ("a", "b")), sizes))
+    assert space.possible_values("size_px", 128) == (32, 64, 96, 128)  # inactive: the default
+    assert space.possible_values("size_px", 64) == (32, 64, 96)
 
 
 def test_backbones_without_weights_are_named_unless_none_were_wanted() -> None:

@@ -19,6 +19,7 @@ from search.report import (
     test_plots,
     winner_plots,
 )
+from search.report.data_files import data_of_study
 from search.report.load import NothingToShowError, StudyFiles, read_study
 from search.report.style import STATE_COLOURS, new_figure, plot_style, save_figure
 from search.results import ResultsFolder
@@ -127,7 +128,7 @@ def test_reliability_bins_hold_every_image(files: StudyFiles) -> None:
 
 
 def test_class_counts_match_the_split(files: StudyFiles) -> None:
-    data = data_plots.class_counts_data(files)
+    data = data_plots.class_counts_data(data_of_study(files))
     assert data.to_numpy().sum() == len(files.splits)
     assert list(data.columns) == ["train", "val", "test"]
     assert data.sum(axis=1).is_monotonic_decreasing
@@ -150,7 +151,7 @@ def test_every_plot_draws_at_both_ends(
     tmp_path: Path, num_classes: int, num_trials: int, recwarn: pytest.WarningsRecorder
 ) -> None:
     folder = write_fake_study(tmp_path, num_classes=num_classes, num_trials=num_trials, seed=1)
-    drawn = figures.draw_plots(read_study(folder), tmp_path / "plots")
+    drawn = figures.draw_plots(read_study(folder), tmp_path / "plots", figures.PLOTS)
     every = [plot for plots in drawn.values() for plot in plots]
     assert [plot.missing for plot in every if plot.missing] == []
     assert len(every) == len(figures.PLOTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -89,11 +90,13 @@ def test_by_parameter_counts_every_trial_that_used_the_level(tmp_path: Path) -> 
 def test_the_winner_shows_only_parameters_that_do_something(tmp_path: Path) -> None:
     study(tmp_path, trial(0, COMPLETE, 0.5, backbone="small_cnn"))
     params = {"backbone": "small_cnn", "pretrained": "auto", "depth": 4, "momentum": 0.9,
-              "optimizer": "adam", "lr": 0.01}  # fmt: skip
+              "optimizer": "adam", "lr": 0.01, "size_px": 64}  # fmt: skip
     write_json(tmp_path / "best" / "params.json", params)
-    frame = tables.best_params(read_study(ResultsFolder(tmp_path))).frame
-    assert frame["parameter"].tolist() == ["backbone", "depth", "optimizer", "lr"]
-    recipe = default_params("classifier")
+    files = read_study(ResultsFolder(tmp_path))
+    summary = files.summary | {"dataset": {"size_px": 96}}
+    frame = tables.best_params(replace(files, summary=summary)).frame
+    assert frame["parameter"].tolist() == ["backbone", "depth", "optimizer", "lr", "size_px"]
+    recipe = default_params("classifier") | {"size_px": 96}  # the study's own
     assert frame["default"].tolist() == [recipe[name] for name in frame["parameter"]]
 
 

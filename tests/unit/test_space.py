@@ -295,3 +295,20 @@ def test_grids_do_not_drift() -> None:
     assert on_grid(0.69, 0.1, 0.7, 0.2) == 0.7
     assert on_grid(99, 0.0, 1.0, 0.3) == 0.9
     assert on_grid(-99, 0.0, 1.0, 0.3) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("parameter", "expected"),
+    [
+        (None, ()),
+        (Fixed("drop_path", 0.0), ()),
+        (Fixed("drop_path", 0.1), ("small_cnn", "resnet18")),
+        (Float("drop_path", 0.0, 0.3, when={"backbone": ("resnet18",)}), ("resnet18",)),
+    ],
+)
+def test_backbones_that_a_number_can_come_with(
+    parameter: SpaceParameter | None, expected: tuple[str, ...]
+) -> None:
+    more = (parameter,) if parameter else ()
+    space = Space((Choice("backbone", ("small_cnn", "resnet18")), *more))
+    assert space.backbones_with("drop_path") == expected

@@ -15,7 +15,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from trainables.backbones import build_classifier
 from trainables.contract import NonFiniteLossError
 from trainables.loop import RunningLoss, accuracies
-from trainables.losses import balanced_weights, make_loss
+from trainables.losses import balanced_weights, effective_weights, make_loss
 from trainables.optim import Schedule, lr_factor, make_optimizer
 from trainables.own_cnns import OwnCNN
 from trainables.parameters import default_params
@@ -76,7 +76,7 @@ def test_biases_norms_and_position_tables_are_not_decayed(backbone: str) -> None
 
 def test_unknown_optimizer_is_named() -> None:
     with pytest.raises(ValueError, match="optimizer: must be sgd"):
-        make_optimizer(torch.nn.Linear(2, 2), "lion", 1.0, 0.9, 0.0)
+        make_optimizer(torch.nn.Linear(2, 2), "adamm", 1.0, 0.9, 0.0)
 
 
 def test_balanced_weights_are_scikit_learns() -> None:
@@ -84,6 +84,52 @@ def test_balanced_weights_are_scikit_learns() -> None:
     expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
     assert balanced_weights((30, 5, 1)).numpy() == pytest.approx(expected)
     assert torch.isfinite(balanced_weights((4, 0))).all()
+
+
+def test_effective_numbers_lie_between_no_weights_and_balanced_ones() -> None:
+    counts = (10, 100, 100_000)
+    found = effective_weights(counts)
+    expected = torch.tensor([(1 - 0.999) / (1 - 0.999**n) for n in counts])
+    assert found.numpy() == pytest.approx((expected / expected.mean()).numpy(), rel=1e-5)
+    balanced = balanced_weights(counts)
+    assert 1 < found[0] / found[2] < balanced[0] / balanced[2]
+    assert torch.isfinite(effective_weights((4, 0))).all()
+
+
+@pytest.mark.parametrize("weights", ["none", "balanced"])
+@pytest.mark.parametrize("soft", [False, True])
+def test_focal_loss_is_the_cross_entropy_of_images_that_are_hard(weights: str, soft: bool) -> None:
+    torch.manual_seed(0)
+    logits, labels = torch.randn(12, 3), torch.randint(0, 3, (12,))
+    targets = torch.rand(12, 3).softmax(1) if soft else labels
+    known = {"label_smoothing": 0.1, "class_weights": weights, "train_counts": (9, 5, 2)}
+    plain = make_loss(**known, device="cpu")(logits, targets)
+    same, focal = (
+        make_loss(**known, device="cpu", loss="focal", focal_gamma=gamma)(logits, targets)
+        for gamma in (0.0, 2.0)
+    )
+    assert same.item() == pytest.approx(plain.item(), rel=1e-5)
+    assert focal < plain
+    one = make_loss(label_smoothing=0, class_weights="none", train_counts=(1, 1), device="cpu",
+                    loss="focal", focal_gamma=2.0)  # fmt: skip
+    p = 1 / (1 + math.exp(-2))
+    found = one(torch.tensor([[2.0, 0.0]]), torch.tensor([0])).item()
+    assert found == pytest.approx(-((1 - p) ** 2) * math.log(p), rel=1e-5)
+
+
+def test_focal_loss_has_gradients_where_the_model_is_sure() -> None:
+    logits = torch.tensor([[200.0, 0.0, -200.0]], requires_grad=True)
+    loss = make_loss(
+        label_smoothing=0.1,
+        class_weights="none",
+        train_counts=(1, 1, 1),
+        device="cpu",
+        loss="focal",
+        focal_gamma=0.5,
+    )
+    loss(logits, torch.tensor([0])).backward()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
 
 
 def test_loss_smooths_and_stays_float32() -> None:

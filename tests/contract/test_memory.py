@@ -1,0 +1,176 @@
+"""A training that does not fit is cut into pieces; one that is over leaves nothing behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from bisect import bisect_left
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from torch import nn
+
+from tests.contract.test_classifier import Log, fit, params
+from tests.memory_data import coloured_noise
+from trainables.accumulation import Gradients
+from trainables.backbones import build_classifier
+from trainables.classifier import train
+from trainables.contract import TrialInputs
+from trainables.lean import LeanReLU6
+from trainables.losses import plain_loss
+from trainables.memory import micro_batch_for, peak_mb, reset_peak
+from trainables.precision import MODES, default_mode
+
+FLOAT32 = MODES["float32 channels-last"]
+
+
+class Narrow(nn.Module):
+    """Runs out of memory on more than `room` images, as a GPU does."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+        self.room = room
+        self.sizes: list[int] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.sizes.append(len(x))
+        if len(x) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        out: torch.Tensor = self.layer(x)
+        return out
+
+
+def test_a_batch_that_does_not_fit_is_halved_until_it_does() -> None:
+    torch.manual_seed(0)
+    x, y = torch.randn(15, 4), torch.randint(0, 3, (15,))
+    model = Narrow(room=4)
+    gradients = Gradients(model, plain_loss, FLOAT32.autocast("cpu"))
+    loss, logits = gradients.add(x, y)
+    assert model.sizes == [15, 8, 4, 4, 4, 3]
+    assert gradients.micro_batch == 4
+    assert logits.shape == (15, 3)
+    found = model.layer.weight.grad
+    expected = plain_loss(model.layer(x), y)
+    assert loss == pytest.approx(expected.item())
+    (gradient,) = torch.autograd.grad(expected, model.layer.weight)
+    assert found is not None
+    assert torch.allclose(found, gradient, atol=1e-6)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("full"), RuntimeError("shape")])
+def test_what_pieces_do_not_help_is_raised(error: RuntimeError) -> None:
+    class Broken(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise error
+
+    gradients = Gradients(Broken(), plain_loss, FLOAT32.autocast("cpu"))
+    with pytest.raises(RuntimeError, match=str(error)):
+        gradients.add(torch.zeros(8, 4), torch.zeros(8, dtype=torch.int64))
+
+
+def test_pieces_are_foreseen_from_what_two_images_keep() -> None:
+    model = build_classifier(params(backbone="resnet18"), 3, 64).train()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    sizes = [
+        micro_batch_for(model, 64, 64, FLOAT32, limit)
+        for limit in (10**12, 4 * 10**8, 3 * 10**8, 2 * 10**8, 0)
+    ]
+    assert sizes[0] == 64
+    assert sizes[-1] == 2
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) > 2
+    half = micro_batch_for(model, 64, 64, MODES["bfloat16 channels-last"], 3 * 10**8)
+    assert half > sizes[2]
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
+def test_forecast_is_near_the_truth() -> None:
+    """The rise of the process's peak lies between what is kept and the limit that would cut."""
+    code = (
+        "import torch;from tests.contract.test_memory import rise;torch.set_num_threads(1);"
+        "print(*rise())"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    taken, needed = map(float, done.stdout.split())
+    assert 0.6 * needed < taken < 1.1 * needed
+
+
+def rise() -> tuple[float, float]:
+    """Return how many MB a step takes, and the smallest limit that leaves its batch whole."""
+    model = build_classifier(params(backbone="mobilenetv2_100"), 3, 96).train()
+    images = torch.zeros(32, 96, 96, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
+    reset_peak("cpu")
+    before = peak_mb("cpu")
+    gradients = Gradients(model, plain_loss, FLOAT32.autocast("cpu"))
+    gradients.add(images, torch.zeros(32, dtype=torch.int64))
+    taken = peak_mb("cpu") - before
+
+    def fitting(megabytes: int) -> int:
+        return micro_batch_for(model, 32, 96, FLOAT32, megabytes * 10**6)
+
+    return taken, bisect_left(range(3000), 32, key=fitting)
+
+
+def test_a_limit_shows_in_the_reports_and_holds_after_a_resume(tmp_path: Path) -> None:
+    data, whole, rest = coloured_noise(), Log(tmp_path / "at 1", at=1), Log()
+    few = TrialInputs(params(), data, max_epochs=3, memory_bytes=0)
+    train(few, whole)
+    assert {report.micro_batch for report in whole.reports} == {2}
+    fit(data, rest, epochs=3, resume_from=whole.path)  # on a machine with more memory
+    assert rest.curve == whole.curve[1:]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_AS")
+def test_a_cpu_without_room_goes_on_in_pieces() -> None:
+    code = (
+        "import resource, torch\n"
+        "from tests.contract.test_classifier import Log, fit\n"
+        "from tests.memory_data import coloured_noise\n"
+        "log, data = Log(), coloured_noise(100, 64)\n"
+        "fit(data, Log(), epochs=1, batch_size=8, width=64)\n"
+        "with open('/proc/self/statm') as file:\n"
+        "    used = int(file.read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 300 * 2**20,) * 2)\n"
+        "fit(data, log, epochs=1, batch_size=225, width=64)\n"
+        "print(log.reports[0].micro_batch)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert 2 <= int(done.stdout) < 225
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_lean_relu6_is_relu6(wide: bool) -> None:
+    torch.manual_seed(0)
+    x = (torch.randn(200) * 5).to(torch.bfloat16 if wide else torch.float32)
+    x[:4] = torch.tensor([0.0, 6.0, -1e-9, float("inf")])
+    gradients = []
+    for module in (nn.ReLU6(inplace=True), LeanReLU6(inplace=True)):
+        leaf = x.clone().requires_grad_()
+        out = module(leaf * 1)
+        (out * torch.arange(200)).sum().backward()
+        gradients.append((out.detach(), leaf.grad))
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+def test_fifty_trainings_leave_nothing_behind() -> None:
+    torch.manual_seed(5)
+    expected, threads = torch.rand(3), torch.get_num_threads()
+    torch.manual_seed(5)
+    data, sizes = coloured_noise(), []
+    for k in range(50):
+        recipe = {"backbone": "mobilenetv3_small_050"} if k % 10 == 0 else {}
+        fit(data, epochs=1, ema=0.9, batch_size=9 + k % 3, **recipe)
+        sizes.append(psutil.Process().memory_info().rss)
+    assert max(sizes[40:]) - max(sizes[10:20]) < 20 * 2**20
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.get_num_threads() == threads
+    assert not torch.cuda.is_available() or torch.cuda.memory_allocated() == 0
+
+
+def test_the_default_mode_is_channels_last() -> None:
+    assert default_mode("resnet18", "cpu").channels_last
