@@ -13,7 +13,7 @@ from trainables.parameters import OWN_BACKBONES, Parameter
 def value_fault(table: Parameter, value: Any) -> str:
     """Say why a parameter cannot have this value, "" when it can."""
     if table.kind == "backbone":
-        return _backbone_fault(value)
+        return _backbone_fault(value, table.options)
     if table.kind == "choice":
         return _option_fault(value, table.options)
     return _number_fault(value, table)
@@ -53,16 +53,18 @@ def _number_fault(value: Any, table: Parameter) -> str:
     return ""
 
 
-def _backbone_fault(value: Any) -> str:
+def _backbone_fault(value: Any, own: Sequence[str]) -> str:
+    example = f"For example {' or '.join((*own[:1], 'resnet18'))}."
     if not isinstance(value, str):
-        return f"must be the name of a backbone, {got(value)}. For example small_cnn or resnet18."
-    if value in OWN_BACKBONES:
+        return f"must be the name of a backbone, {got(value)}. {example}"
+    if value in own:
         return ""
     from trainables.model_names import timm_model_names
 
     names = timm_model_names()
     if value.split(".")[0] in names:
         return ""
-    match = closest(value.split(".")[0], [*OWN_BACKBONES, *sorted(names)])
-    advice = f"Did you mean {match}?" if match else "For example small_cnn or resnet18."
-    return f"must be {', '.join(OWN_BACKBONES)} or a timm model, {got(value)}. {advice}"
+    match = closest(value.split(".")[0], [*own, *sorted(names)])
+    advice = f"Did you mean {match}?" if match and value not in OWN_BACKBONES else example
+    rule = f"{', '.join(own)} or a timm model" if own else "a timm model"
+    return f"must be {rule}, {got(value)}. {advice}"

@@ -13,15 +13,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError
 
+from search.dataset_section import DatasetConfig
 from search.errors import SpaceError
-from search.findings import Finding, did_you_mean, model_findings
+from search.findings import Finding, model_findings
 from search.overrides import apply_overrides, name_overrides
 from search.sections import (
     BudgetConfig,
     ConfirmConfig,
-    DatasetConfig,
     ObjectiveConfig,
     ReportConfig,
     ResourcesConfig,
@@ -30,10 +30,16 @@ from search.sections import (
     Whole,
 )
 from search.space import Space
-from search.space_check import read_space
+from search.space_check import domain_text, read_space
 from search.start_with import check_start, narrow_start
+from search.trainable_table import (
+    DEFAULT_TRAINABLE,
+    TRAINABLE,
+    OneOrSeveral,
+    read_trainables,
+)
 from search.yaml_file import read_yaml
-from trainables.parameters import TRAINABLES, default_params
+from trainables.parameters import default_params
 
 
 class StudyConfig(Section):
@@ -49,7 +55,10 @@ class StudyConfig(Section):
         examples=["cars"],
     )
     dataset: DatasetConfig
-    trainable: Text = Field(default="classifier", description="What is trained.")
+    trainable: OneOrSeveral = Field(
+        default=DEFAULT_TRAINABLE,
+        description="What is trained. Of a list, it is searched, and the first is the default.",
+    )
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
     budget: BudgetConfig = Field(default_factory=BudgetConfig)
     resources: ResourcesConfig = Field(default_factory=ResourcesConfig)
@@ -63,12 +72,10 @@ class StudyConfig(Section):
         default=(), description="Points to try first, after the default recipe."
     )
 
-    @field_validator("trainable")
-    @classmethod
-    def _know_the_trainable(cls, value: str) -> str:
-        if value not in TRAINABLES:
-            raise ValueError(f"must be a trainable ({did_you_mean(value, list(TRAINABLES))})")
-        return value
+    @property
+    def trainables(self) -> tuple[str, ...]:
+        """What can be trained, that of the default recipe first."""
+        return read_trainables(self.trainable)
 
     @cached_property
     def search_space(self) -> Space:
@@ -77,10 +84,35 @@ class StudyConfig(Section):
         Raises:
             SpaceError: The space does not suit the trainable; `load_study` would have said so.
         """
-        space, findings = read_space(self.space, TRAINABLES[self.trainable])
+        space, findings = read_space(self.space, self.trainables)
         if space is None:
             raise SpaceError(self.name, [f"{path}: {text}" for path, text in findings])
         return space
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The default recipe: every public name of the trainable with its value in this study."""
+        return self.recipe_of({})
+
+    def recipe_of(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the default recipe of the trainable that a point names, or else of the first."""
+        trainable = point.get(TRAINABLE, self.trainables[0])
+        return default_params(trainable) | {"size_px": self.dataset.size_px}
+
+    def possible_values(self, name: str) -> tuple[Any, ...]:
+        """Return every value that a choice, a whole or a fixed number can have in a trial."""
+        recipes = (self.recipe_of({TRAINABLE: trainable}) for trainable in self.trainables)
+        values = (
+            self.search_space.possible_values(name, recipe[name])
+            for recipe in recipes
+            if name in recipe
+        )
+        return tuple(dict.fromkeys(value for found in values for value in found))
+
+    @property
+    def sizes_px(self) -> tuple[int, ...]:
+        """Every side that the images of a trial can have, smallest first."""
+        return tuple(sorted(self.possible_values("size_px")))
 
     @property
     def start_points(self) -> list[dict[str, Any]]:
@@ -89,10 +121,10 @@ class StudyConfig(Section):
         Complete but for inactive and fixed parameters; a point that repeats an earlier one is left
         out.
         """
-        space, recipe = self.search_space, default_params(self.trainable)
+        space = self.search_space
         points: list[dict[str, Any]] = []
         for entry in ({}, *self.start_with):
-            point = space.complete(entry, recipe)
+            point = space.complete(entry, self.recipe_of(entry))
             point = {name: point[name] for name in space.searched if name in point}
             if point not in points:
                 points.append(point)
@@ -121,11 +153,14 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
     # A section whose every line is commented out is the same as no section.
     raw = {name: value for name, value in raw.items() if value is not None}
     changed = {key.split(".")[1] for key in keys if key.startswith("space.")}
+    changed |= {TRAINABLE} & set(keys)
     findings = _check_space(raw, changed)
     try:
         study = StudyConfig.model_validate(raw)
     except ValidationError as error:
         findings = model_findings(error, StudyConfig) + findings
+    else:
+        findings = findings or _check_size(study)
     if findings:
         raise SpaceError(str(path), name_overrides(findings, keys))
     return study
@@ -133,23 +168,39 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
 
 def _check_space(raw: dict[str, Any], changed: set[str]) -> list[Finding]:
     """Check `space` and `start_with`, as far as their shape allows; narrow them if overridden."""
-    trainable = raw.get("trainable", "classifier")
     entries, start = raw.get("space"), raw.get("start_with", [])
-    if not isinstance(trainable, str) or trainable not in TRAINABLES:
+    try:
+        trainables = read_trainables(raw.get(TRAINABLE, DEFAULT_TRAINABLE))
+    except ValueError:  # a problem of its own
         return []
     if not isinstance(entries, dict):
         return []
-    known = TRAINABLES[trainable]
     removable = entries.keys() - changed if changed else set()
-    space, findings = read_space(entries, known, removable)
+    space, findings = read_space(entries, trainables, removable)
     if not isinstance(start, list) or not all(isinstance(entry, Mapping) for entry in start):
         return findings
     if space is not None and changed:
         kept = {parameter.name for parameter in space.parameters}
-        start = narrow_start(start, space, changed, left_out=entries.keys() - kept)
+        left_out = (entries.keys() | {TRAINABLE}) - kept
+        start = [point for point in start if point.get(TRAINABLE, trainables[0]) in trainables]
+        start = narrow_start(start, space, changed, left_out)
         raw["space"] = {name: entry for name, entry in entries.items() if name in kept}
         raw["start_with"] = start
-    return findings + check_start(start, space, known)
+    return findings + check_start(start, space, trainables)
+
+
+def _check_size(study: StudyConfig) -> list[Finding]:
+    """Check that the space allows the images' side that the default recipe has."""
+    size_px = study.dataset.size_px
+    return [
+        Finding(
+            "space.size_px",
+            f"must allow dataset.size_px, got {size_px} where it is {domain_text(parameter)}. "
+            "Change either: it is the default recipe's size.",
+        )
+        for parameter in study.search_space.parameters
+        if parameter.name == "size_px" and not parameter.when and not parameter.contains(size_px)
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

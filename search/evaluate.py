@@ -53,11 +53,11 @@ def evaluate_on_test(
     """
     torch.set_num_threads(num_threads)
     ids = split.test
-    data = open_trial_data(cache, split.train, split.val)
 
     def predict(folder: Path) -> tuple[Ids, Floats]:
         model, info = load_model(folder)
         _check_classes(folder, info.classes, cache.classes)
+        data = open_trial_data(cache, split.train, split.val, size_px=info.size_px)
         batches = data.clean_batches(ids, batch_size=BATCH_SIZE)
         return predict_probabilities(model, batches, device)
 

@@ -52,9 +52,11 @@ def explain_predictions(
     for old in [*folder.glob("*.png"), *folder.glob("cam.json")]:
         old.unlink()
     picked = pick_examples(evaluation, num_images)
-    images = _clean_images(cache, evaluation.ids[[place for _, place in picked]])
+    model, info = load_model(results.best)
+    model = model.to(device)
+    ids = evaluation.ids[[place for _, place in picked]]
+    images = _clean_images(cache, ids, info.size_px)
     regions = _read_regions(index)
-    model = load_model(results.best)[0].to(device)
     entries = []
     for (group, place), image in zip(picked, images, strict=True):
         heat, method = cam_heat(model, image)
@@ -190,10 +192,11 @@ def _entry(
     }
 
 
-def _clean_images(cache: ImageCache, ids: Ids) -> list[NDArray[np.uint8]]:
+def _clean_images(cache: ImageCache, ids: Ids, size_px: int) -> list[NDArray[np.uint8]]:
     """Return the images as the model sees them, (S, S, 3) each."""
     none = np.array([], dtype=np.int64)
-    batches = open_trial_data(cache, none, none).clean_batches(ids, batch_size=64)
+    data = open_trial_data(cache, none, none, size_px=size_px)
+    batches = data.clean_batches(ids, batch_size=64)
     return [
         np.ascontiguousarray(image.permute(1, 2, 0).numpy())
         for images, _ in batches

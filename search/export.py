@@ -32,7 +32,9 @@ From Python:
     from trainables.saved import load_model
 
     model, info = load_model(Path("{folder}"))
-    image = read_image(Path("photo.jpg"), size_px=info.size_px, fit=info.fit)
+    image = read_image(
+        Path("photo.jpg"), size_px=info.size_px, side_px=info.side_px, fit=info.fit
+    )
     with torch.inference_mode():
         logits = model.eval()(torch.from_numpy(image).permute(2, 0, 1)[None])
     print(info.classes[int(logits.argmax())])

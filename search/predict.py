@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from search.data.index import IMAGE_EXTENSIONS
+from search.data.layout import IMAGE_EXTENSIONS
 from search.errors import DatasetError, ResourceError, ResultsError, SearchError
 from search.records import write_csv
 from trainables.contract import ModelInfo, WeightsError
@@ -82,7 +82,9 @@ def predict_images(
         images = {}
         for path in paths[start : start + BATCH_SIZE]:
             try:
-                images[path] = read_image(path, size_px=info.size_px, fit=info.fit)
+                images[path] = read_image(
+                    path, size_px=info.size_px, side_px=info.side_px, fit=info.fit
+                )
             except DatasetError as error:
                 unreadable.append(str(error))
         if images:

@@ -8,6 +8,7 @@ from typing import Any
 from search.findings import Finding, listed
 from search.ranges import is_one_of
 from search.space import Fixed, SpaceParameter
+from search.trainable_table import TRAINABLE, defaults
 from trainables.parameters import AnyBut, Parameter
 
 Parameters = Mapping[str, SpaceParameter]
@@ -20,7 +21,7 @@ def idle_findings(
 
     Args:
         parameters: A space without cycles.
-        known: The trainable's table; `applies_when` tells where a parameter has an effect.
+        known: The trainables' table; `applies_when` tells where a parameter has an effect.
         unread: Names that have findings of their own: nothing can be said of what hangs on them.
     """
     found = []
@@ -34,8 +35,9 @@ def idle_findings(
         for other, good, bad in _effects(name, parameters, known):
             text = f"has no effect when {other} is {listed(bad)}"
             if not good:
-                text += ", as it always is here. Remove it."
-            elif not isinstance(parameter, Fixed):
+                found.append(Finding(f"space.{name}", f"{text}, as it always is here. Remove it."))
+                break
+            if not isinstance(parameter, Fixed):
                 allowed = listed(good) if len(good) == 1 else f"[{listed(good)}]"
                 text += f". Add when: {{{other}: {allowed}}}."
             else:
@@ -113,17 +115,18 @@ def _values_while(
     active: str, other: str, parameters: Parameters, known: Mapping[str, Parameter]
 ) -> Sequence[Any] | None:
     """Return the values `other` can have while `active` is active; None when it is continuous."""
+    conditions = _conditions(active, parameters)
+    trainables = conditions.get(TRAINABLE) or list(parameters[TRAINABLE].values or ())
     if other not in parameters:
-        return [known[other].default]
+        return defaults(other, trainables)
     values = parameters[other].values
     if values is None:
         return None
-    conditions = _conditions(active, parameters)
     if other in conditions:
         return [value for value in values if is_one_of(value, conditions[other])]
     for parent, allowed in parameters[other].when.items():
         possible = _values_while(active, parent, parameters, known)
         if possible is None or not all(is_one_of(value, allowed) for value in possible):
             # Where `other` is inactive, the trainable uses its default.
-            return [*values, known[other].default]
+            return [*values, *defaults(other, trainables)]
     return values

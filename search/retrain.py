@@ -60,7 +60,7 @@ def retrain_winner(runner: Runner, confirmation: Confirmation, default: TrialRec
 
 def _train_and_val(images: TrainingSet) -> TrainingSet:
     both = np.sort(np.concatenate([images.train, images.val]))
-    return TrainingSet(images.cache, both, both[:0])
+    return replace(images, train=both, val=both[:0])
 
 
 def _request(

@@ -36,7 +36,7 @@ def main(
     space: Annotated[Path, typer.Option(help="Space file: what to search, on what, how long.")],
     data: Annotated[
         list[Path] | None,
-        typer.Option(help="Folder of photos, one folder a class; several are merged."),
+        typer.Option(help="Folder of class folders, CSV list or .zip of photos; repeat to merge."),
     ] = None,
     results: Annotated[Path | None, typer.Option(help="Folder [results/<study name>].")] = None,
     trials: Annotated[int | None, typer.Option(help="Number of trials.")] = None,
@@ -140,7 +140,7 @@ def _run_stages(
     folder.marker("report").unlink(missing_ok=True)
     study = Study(config, folder, terminal, clock, session, fetched, weights_folder=weights)
     try:
-        session.start(config.trainable)
+        session.start(config.trainables)
         run_pipeline(study)
     finally:
         session.stop()

@@ -9,9 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from search.config import StudyConfig
-from trainables.parameters import OWN_BACKBONES, TRAINABLES, Parameter
+from search.trainable_table import DEFAULT_TRAINABLE, TRAINABLE, parameter_table
+from trainables.parameters import TRAINABLES, Parameter
 
 Schema = dict[str, Any]
+
+SEVERAL = "several"
+_ANY = parameter_table(tuple(TRAINABLES))
 
 
 def study_schema() -> Schema:
@@ -22,24 +26,38 @@ def study_schema() -> Schema:
         **schema,
         "title": "Space file of a study",
     }
-    schema["properties"]["trainable"]["enum"] = list(TRAINABLES)
+    tables = {name: {TRAINABLE: _ANY[TRAINABLE], **table} for name, table in TRAINABLES.items()}
     schema["allOf"] = []
-    for name, table in TRAINABLES.items():
+    for name, table in {**tables, SEVERAL: _ANY}.items():
         schema["$defs"] |= _definitions(name, table)
         then = {"properties": _trainable_properties(name, table)}
-        schema["allOf"].append({"if": {"properties": {"trainable": {"const": name}}}, "then": then})
+        schema["allOf"].append({"if": _is_trained(name), "then": then})
     return schema
+
+
+def _is_trained(name: str) -> Schema:
+    """Return the condition that a study is over this trainable, or over several."""
+    named = {"type": "array"} if name == SEVERAL else {"const": name}
+    condition: Schema = {"properties": {TRAINABLE: named}}
+    # Without `required` it would hold, too, where nothing is named.
+    return condition if name == DEFAULT_TRAINABLE else condition | {"required": [TRAINABLE]}
 
 
 def _definitions(trainable: str, table: dict[str, Parameter]) -> Schema:
     """Return what the trainable's parameters share: each one's values, and its `when:`."""
     values = {f"{trainable}.{name}": _value(parameter) for name, parameter in table.items()}
+    if trainable == SEVERAL:
+        owners = {name: [o for o in TRAINABLES if name in TRAINABLES[o]] for name in table}
+        values |= {
+            f"{SEVERAL}.{name}": {"anyOf": [_reference(owner, name) for owner in owners[name]]}
+            for name in table
+            if owners[name]
+        }
     conditions = {}
-    for name, parameter in table.items():
-        if parameter.kind != "float":
-            value = _reference(trainable, name)
-            several = {"type": "array", "items": value, "minItems": 1}
-            conditions[name] = {"anyOf": [value, several]}
+    for name in table:
+        value = _reference(trainable, name)
+        several = {"type": "array", "items": value, "minItems": 1}
+        conditions[name] = {"anyOf": [value, several]}
     when = {
         "type": "object",
         "description": "Other parameters' values that switch this one on.",
@@ -55,10 +73,15 @@ def _reference(trainable: str, name: str) -> Schema:
 
 
 def _trainable_properties(trainable: str, table: dict[str, Parameter]) -> Schema:
-    space = {name: _entry(trainable, name, parameter) for name, parameter in table.items()}
+    space = {
+        name: _entry(trainable, name, parameter)
+        for name, parameter in table.items()
+        if name != TRAINABLE
+    }
     point = {
         name: {"description": _describe(parameter), **_reference(trainable, name)}
         for name, parameter in table.items()
+        if name != TRAINABLE or trainable == SEVERAL
     }
     return {
         "space": {"type": "object", "properties": space, "additionalProperties": False},
@@ -70,7 +93,7 @@ def _trainable_properties(trainable: str, table: dict[str, Parameter]) -> Schema
 
 def _value(parameter: Parameter) -> Schema:
     if parameter.kind == "backbone":
-        return {"type": "string", "examples": [*OWN_BACKBONES, "mobilenetv2_100", "resnet18"]}
+        return {"type": "string", "examples": [*parameter.options, "mobilenetv2_100", "resnet18"]}
     if parameter.kind == "choice":
         return {"enum": list(parameter.options)}
     kind = "integer" if parameter.kind == "int" else "number"

@@ -1,4 +1,4 @@
-"""The sections of a space file other than `space`: names, ranges, defaults, examples.
+"""The sections of a space file other than `dataset` and `space`: names, ranges, defaults.
 
 Each description and example is used three times: by readers, by error messages, by the JSON Schema.
 """
@@ -6,7 +6,6 @@ Each description and example is used three times: by readers, by error messages,
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
@@ -16,7 +15,6 @@ from pydantic import (
     Field,
     ValidationInfo,
     WithJsonSchema,
-    field_serializer,
     field_validator,
 )
 
@@ -56,18 +54,10 @@ def parse_seconds(value: Any) -> float | None:
     return seconds
 
 
-def _paths(value: Any) -> tuple[Path, ...]:
-    given = value if isinstance(value, list | tuple) else [value]
-    bad = [p for p in given if not isinstance(p, str | Path) or not str(p) or "\0" in str(p)]
-    if bad or not given:
-        raise ValueError("must be a folder or a list of folders")
-    try:
-        # Path() takes the ./ off ./~, which then is no home folder any more.
-        return tuple(
-            Path(path).expanduser() if str(path).startswith("~") else Path(path) for path in given
-        )
-    except RuntimeError:
-        raise ValueError("must start with the home folder of a known user after ~") from None
+def or_none(text: dict[str, str]) -> WithJsonSchema:
+    """Describe a number above 0, nothing, or such a text."""
+    number = {"type": "number", "exclusiveMinimum": 0}
+    return WithJsonSchema({"anyOf": [text, number, {"type": "null"}]})
 
 
 def _auto_or(rule: str, *, whole: bool, low: float) -> BeforeValidator:
@@ -84,74 +74,6 @@ def _auto_or(rule: str, *, whole: bool, low: float) -> BeforeValidator:
 
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class DatasetConfig(Section):
-    """Where the photos are and how they become square images."""
-
-    root: Annotated[
-        tuple[Path, ...],
-        BeforeValidator(_paths),
-        WithJsonSchema(
-            {
-                "anyOf": [
-                    {"type": "string"},
-                    {"type": "array", "items": {"type": "string"}, "minItems": 1},
-                ]
-            }
-        ),
-    ] = Field(
-        description="Folder with one folder per class, or a list of such, from the current folder.",
-        examples=["data/cars"],
-    )
-    source: Text | None = Field(
-        default=None,
-        pattern=r"^(kaggle:[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+|sklearn:digits)$",
-        description="Where a missing root is fetched from: kaggle:OWNER/NAME or sklearn:digits.",
-        json_schema_extra={"patternErrorMessage": "kaggle:OWNER/NAME or sklearn:digits"},
-        examples=["kaggle:alessiocorrado99/animals10"],
-    )
-    sample: Literal["rendered_cars"] | None = Field(
-        default=None, description="Drawn images to go on with when the source cannot be reached."
-    )
-    size_px: Whole = Field(
-        default=128, ge=16, le=512, description="Side of the square images, in px.", examples=[128]
-    )
-    fit: Literal["crop", "squash", "pad"] = Field(
-        default="crop", description="How a photo becomes square: cut, squeezed, or with margins."
-    )
-    val_fraction: Number = Field(
-        default=0.15,
-        gt=0,
-        le=0.5,
-        description="Share held out to compare trials, unless the folders have a val split.",
-        examples=[0.15],
-    )
-    test_fraction: Number = Field(
-        default=0.15,
-        gt=0,
-        le=0.5,
-        description="Share held out to judge the winner, unless the folders have a test split.",
-        examples=[0.15],
-    )
-    max_dropped: Number = Field(
-        default=0.1,
-        ge=0,
-        le=1,
-        description="Largest share of images that may be unusable.",
-        examples=[0.1],
-    )
-
-    @field_validator("test_fraction")
-    @classmethod
-    def _leave_some_to_train_on(cls, value: float, info: ValidationInfo) -> float:
-        if value + info.data.get("val_fraction", 0) >= 1:
-            raise ValueError("must leave images to train on beside val_fraction")
-        return value
-
-    @field_serializer("root", when_used="json")
-    def _plain_root(self, root: tuple[Path, ...]) -> list[str]:
-        return [f"./{path}" if str(path).startswith("~") else str(path) for path in root]
 
 
 Metric = Literal["val_accuracy", "val_balanced_accuracy", "val_macro_f1", "val_loss"]
@@ -218,15 +140,7 @@ class BudgetConfig(Section):
     time_limit: Annotated[
         float | None,
         BeforeValidator(parse_seconds),
-        WithJsonSchema(
-            {
-                "anyOf": [
-                    {"type": "string"},
-                    {"type": "number", "exclusiveMinimum": 0},
-                    {"type": "null"},
-                ]
-            }
-        ),
+        or_none({"type": "string"}),
     ] = Field(
         default=None,
         description="Wall time of the search: none, 90s, 20m, 1h30m or seconds.",

@@ -260,6 +260,25 @@ class Space:
                 )
         return params
 
+    def possible_values(self, name: str, default: Any) -> tuple[Any, ...]:
+        """Return every value a name can have, of a choice, a whole or a fixed number.
+
+        Args:
+            default: Its value where it is left out, or not active.
+        """
+        parameter = next((p for p in self.parameters if p.name == name), None)
+        if parameter is None:
+            return (default,)
+        values = tuple(parameter.values or ())
+        return (*values, default) if parameter.when and default not in values else values
+
+    def backbones_with(self, name: str) -> tuple[str, ...]:
+        """Return the backbones that a number other than 0 can come with."""
+        parameter = next((p for p in self.parameters if p.name == name), None)
+        if parameter is None or parameter.values == (0,):
+            return ()
+        return tuple(parameter.when.get("backbone", self.possible_values("backbone", "")))
+
     def is_active(self, name: str, params: Mapping[str, Any]) -> bool:
         """Tell whether a parameter does anything at a point, its parents' conditions included."""
         when = next(p.when for p in self.parameters if p.name == name)

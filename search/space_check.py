@@ -1,8 +1,9 @@
-"""Read the `space` and `start_with` parts of a space file against what the trainable accepts."""
+"""Read the `space` part of a space file against what the trainables accept."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from search.findings import Finding, closest, did_you_mean, got, listed, show, u
 from search.ranges import is_number, is_one_of, range_faults
 from search.reach import idle_findings, remove_idle
 from search.space import Choice, Fixed, Float, Int, Space, SpaceParameter, When, parents_first
+from search.trainable_table import TRAINABLE, parameter_table, tables_for, trainable_parameter
 from trainables.parameters import Parameter
 
 KINDS = ("float", "int", "choice", "value")
@@ -27,20 +29,21 @@ class _Refused(Exception):
 
 
 def read_space(
-    entries: Mapping[str, Any], known: Mapping[str, Parameter], removable: Collection[str] = ()
+    entries: Mapping[str, Any], trainables: Sequence[str], removable: Collection[str] = ()
 ) -> tuple[Space | None, list[Finding]]:
     """Read the `space` part.
 
     Args:
         entries: Name -> fixed value, or a mapping such as {float: [1.0e-4, 1.0e-2], log: true}.
-        known: The trainable's table of parameters.
+        trainables: Those of the study. Several make `trainable` the space's first parameter.
         removable: Names to leave out, rather than to report, where they can never have an effect.
 
     Returns:
         The space, None when it has findings; and all the findings.
     """
-    reader = _Reader(known, entries)
-    parameters = {}
+    known = parameter_table(trainables)
+    reader = _Reader(known, trainables, entries)
+    parameters: dict[str, SpaceParameter] = {TRAINABLE: trainable_parameter(trainables)}
     for name, entry in entries.items():
         try:
             parameters[name] = reader.parameter(name, entry)
@@ -53,6 +56,8 @@ def read_space(
         unread = entries.keys() - parameters.keys()
         remove_idle(parameters, known, () if found else removable)
         found += idle_findings(parameters, known, unread)
+    if len(trainables) == 1 and not any(TRAINABLE in p.when for p in parameters.values()):
+        del parameters[TRAINABLE]
     if not found and all(isinstance(p, Fixed) for p in parameters.values()):
         advice = "Give one parameter a range, such as lr: {float: [1.0e-4, 1.0e-2], log: true}."
         found = [Finding("space", f"must search something, got only fixed values. {advice}")]
@@ -62,8 +67,11 @@ def read_space(
 class _Reader:
     """Reads one entry at a time and notes what is wrong with it."""
 
-    def __init__(self, known: Mapping[str, Parameter], entries: Mapping[str, Any]) -> None:
+    def __init__(
+        self, known: Mapping[str, Parameter], trainables: Sequence[str], entries: Mapping[str, Any]
+    ) -> None:
         self.known = known
+        self.trainables = trainables
         self.entries = entries
         self.found: list[Finding] = []
 
@@ -72,10 +80,31 @@ class _Reader:
         return _Refused()
 
     def parameter(self, name: str, entry: Any) -> SpaceParameter:
+        """Read an entry by the table of every trainable that it is for."""
         path = f"space.{name}"
+        if name == TRAINABLE:
+            raise self.refuse(path, "must stand at the top of the file. Move it there.")
         if name not in self.known:
             raise self.refuse(path, unknown_name(name, list(self.known)))
-        table = self.known[name]
+        conditions = entry.get("when") if isinstance(entry, dict) else None
+        conditions = conditions if isinstance(conditions, dict) else {}
+        read: list[SpaceParameter] = []
+        content, noted = list[str](), list[Finding]()
+        for trainable, table in tables_for(name, conditions, self.trainables).items():
+            before = len(self.found)
+            with suppress(_Refused):
+                read.append(self.read(name, table, entry))
+            found, self.found = self.found[before:], self.found[:before]
+            noted = noted or found
+            content += [] if found else [trainable]
+        advice = f" Or add when: {{trainable: {listed(content)}}}." if content else ""
+        self.found += [Finding(where, f"{text}{advice}") for where, text in noted]
+        if not read or (noted and content):
+            raise _Refused
+        return read[0]
+
+    def read(self, name: str, table: Parameter, entry: Any) -> SpaceParameter:
+        path = f"space.{name}"
         if isinstance(entry, list):
             advice = f"Write {{choice: {show(entry)}}}."
             raise self.refuse(path, f"must be a value or a mapping, got a list. {advice}")
@@ -199,7 +228,7 @@ class _Reader:
             raise self.refuse(path, f"{text} For example {{optimizer: sgd}}.")
         result = {}
         for parent, given in conditions.items():
-            if parent not in self.entries:
+            if parent not in self.entries and parent != TRAINABLE:
                 advice = f"{did_you_mean(parent, list(self.entries))} Or add it to space."
                 if parent in self.known:
                     fixed = show(self.known[parent].default)
@@ -209,7 +238,7 @@ class _Reader:
             if parent not in self.known:
                 continue  # already noted at the parameter itself
             values = given if isinstance(given, list) else [given]
-            if self.known[parent].kind == "float":
+            if "float" in _ways(self.entries.get(parent)):
                 text = "must be on a choice or a whole number, got a float. Leave it out."
                 self.refuse(f"{path}.{parent}", text)
                 continue
@@ -232,6 +261,10 @@ class _Reader:
         if table.kind in ("float", "int"):
             return float(value) if table.kind == "float" else int(value)
         return value
+
+
+def _ways(entry: Any) -> Collection[str]:
+    return entry.keys() if isinstance(entry, dict) else ()
 
 
 def _example(table: Parameter) -> str:

@@ -9,26 +9,31 @@ from search.accept import value_fault
 from search.findings import Finding, got, listed, show, unknown_name
 from search.space import Space
 from search.space_check import domain_text
-from trainables.parameters import Parameter
+from search.trainable_table import TRAINABLE, parameter_table, tables_for
+from trainables.parameters import default_params
 
 
 def check_start(
-    entries: Sequence[Mapping[str, Any]], space: Space | None, known: Mapping[str, Parameter]
+    entries: Sequence[Mapping[str, Any]], space: Space | None, trainables: Sequence[str]
 ) -> list[Finding]:
     """Check the `start_with` part: names and values of the space, each with an effect.
 
     Args:
-        space: None when it has findings itself: then only the trainable's table is asked.
+        space: None when it has findings itself: then only the trainables' tables are asked.
+        trainables: Those of the study; a point is of the first one unless it names another.
     """
-    recipe = {name: parameter.default for name, parameter in known.items()}
+    known = parameter_table(trainables)
     found = []
     for number, entry in enumerate(entries):
+        trainable = entry.get(TRAINABLE, trainables[0])
+        recipe = default_params(trainable if trainable in trainables else trainables[0])
         for name, value in entry.items():
             if name not in known:
                 names = list(known) if space is None else [p.name for p in space.parameters]
                 text = unknown_name(name, names)
             else:
-                text = value_fault(known[name], value)
+                tables = tables_for(name, {TRAINABLE: trainable}, trainables)
+                text = value_fault(next(iter(tables.values()), known[name]), value)
                 if not text and space is not None:
                     text = _start_fault(name, entry, space, recipe)
             if text:

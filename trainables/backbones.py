@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from trainables.contract import WeightsError
 from trainables.heads import build_head
+from trainables.lean import replace_relu6
 from trainables.own_cnns import OwnCNN
 from trainables.parameters import OWN_BACKBONES
 
@@ -74,8 +76,8 @@ def build_classifier(
     """Build the network that `params` describes, in channels-last memory order.
 
     Args:
-        params: Complete hyperparameters; backbone, hidden_units and dropout are read here, and
-            depth, width and kernel_size for the own CNNs.
+        params: Complete hyperparameters; backbone, hidden_units and dropout are read here, depth,
+            width and kernel_size for the own CNNs, drop_path for others.
         num_classes: Number of logits C.
         size_px: Side S of the square images.
         weights: Pretrained weights of a timm backbone, None for random ones.
@@ -97,7 +99,7 @@ def build_classifier(
         num_features = backbone.num_features
         mean = std = HALF
     else:
-        backbone, num_features = _timm_backbone(name, size_px)
+        backbone, num_features = _timm_backbone(name, size_px, params.get("drop_path", 0.0))
         mean, std = backbone.pretrained_cfg["mean"], backbone.pretrained_cfg["std"]
         if weights is not None:
             load_backbone_weights(backbone, name, weights)
@@ -107,8 +109,13 @@ def build_classifier(
     return Classifier(backbone, head, mean, std).to(memory_format=torch.channels_last)
 
 
-def _timm_backbone(name: str, size_px: int) -> tuple[Any, int]:
+def _timm_backbone(name: str, size_px: int, drop_path: float) -> tuple[Any, int]:
     """Create a timm model without its classifier; return it and its number of features."""
+    if drop_path and not has_drop_path(name):
+        raise ValueError(
+            f"drop_path: must be 0 with {name}, which has no paths to drop, got {drop_path}. "
+            "Leave it out there: a space file does so by `when: {backbone: …}`."
+        )
     try:
         cfg = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
     except RuntimeError:
@@ -119,9 +126,11 @@ def _timm_backbone(name: str, size_px: int) -> tuple[Any, int]:
             "timm.list_models() lists the names, timm.list_pretrained() those with tags."
         )
     # Models with position tables are built for one size; the others find out from the image.
-    sized: dict[str, Any] = {"img_size": size_px} if cfg.fixed_input_size else {}
+    options: dict[str, Any] = {"img_size": size_px} if cfg.fixed_input_size else {}
+    if drop_path:
+        options["drop_path_rate"] = drop_path
     try:
-        backbone = timm.create_model(name, num_classes=0, **sized).eval()
+        backbone = timm.create_model(name, num_classes=0, **options).eval()
         with torch.inference_mode():
             features = backbone(torch.zeros(1, 3, size_px, size_px))
     except (RuntimeError, ValueError, AssertionError, TypeError, ZeroDivisionError) as error:
@@ -134,7 +143,19 @@ def _timm_backbone(name: str, size_px: int) -> tuple[Any, int]:
             f"backbone {name}: must give one feature vector per image, got an output of shape "
             f"{tuple(features.shape)}. Use another backbone."
         )
+    replace_relu6(backbone)
     return backbone, features.shape[1]
+
+
+@cache
+def has_drop_path(name: str) -> bool:
+    """Tell whether a timm model has residual paths that can be dropped."""
+    try:
+        with torch.device("meta"):
+            model = timm.create_model(name, num_classes=0, drop_path_rate=0.5)
+    except (TypeError, RuntimeError, AssertionError):
+        return False
+    return any(getattr(module, "drop_prob", None) for module in model.modules())
 
 
 def load_backbone_weights(backbone: Any, name: str, path: Path) -> None:

@@ -11,92 +11,124 @@ model = train(inputs, lambda report, save: print(report))
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import torch
+from torch import nn
 from torch.optim import Optimizer
 
+from trainables.averaging import Average
 from trainables.backbones import Classifier, build_classifier
-from trainables.contract import EpochReport, Report, TrialInputs
-from trainables.freezing import freeze_layers
+from trainables.contract import Augmentation, EpochReport, Report, TrialInputs
+from trainables.freezing import freeze_layers, thawing_parameters
 from trainables.loop import ValFigures, evaluate, train_one_epoch
 from trainables.losses import Loss, make_loss
+from trainables.memory import keep_freed_memory, micro_batch_for, peak_mb, reset_peak
+from trainables.mixing import Mixing
 from trainables.optim import Schedule, make_optimizer
-from trainables.precision import autocast_for
+from trainables.precision import MODES, Mode, default_mode
+from trainables.process import borrowed_process, read_checkpoint, save_checkpoint, seed_epoch
+
+if TYPE_CHECKING:
+    from trainables.contract import Batch
 
 VAL_BATCH_SIZE = 64
-SEED_STRIDE = 1_000_003
 
 
 def train(inputs: TrialInputs, report: Report) -> Classifier:
     """Train one configuration and report every epoch.
 
     The same inputs give the same curve on a CPU, also when it is interrupted and resumed. Random
-    state and thread count of the process are left as they were found.
+    state and thread count of the process are left as they were found; malloc is told to keep freed
+    memory (trainables/memory.py).
 
     Args:
         inputs: Hyperparameters (complete), data, budget and device.
         report: Called after every epoch.
 
     Returns:
-        The model after the last epoch, in eval mode, on the CPU.
+        The model after the last epoch, or the average of its weights if `ema` asks for it; in eval
+        mode, on the CPU.
 
     Raises:
         NonFiniteLossError: The loss became nan or infinite.
         WeightsError: The weights file does not fit the backbone.
         ValueError: The backbone is unknown or cannot take images of this size.
     """
-    with _own_random_state(inputs.device), _threads(inputs.num_threads):
+    keep_freed_memory()
+    with borrowed_process(inputs.device, inputs.num_threads):
+        reset_peak(inputs.device)
         training = _start(inputs)
         last_epoch = min(inputs.stop_epoch or inputs.max_epochs, inputs.max_epochs)
         for epoch in range(training.epochs_done + 1, last_epoch + 1):
-            # Seeding each epoch makes the random state a function of (seed, epoch): there is none
-            # to keep in a checkpoint, and a resumed training draws what it would have drawn.
-            torch.manual_seed(inputs.seed * SEED_STRIDE + epoch)
+            seed_epoch(inputs.seed, epoch)
             figures = _one_epoch(training, inputs, epoch)
-
-            def save(path: Path, epoch: int = epoch) -> None:
-                save_checkpoint(training, epoch, path)
-
-            report(figures, save)
-        return training.model.cpu().eval()
+            report(figures, _saver(training, epoch))
+        return training.judged.to("cpu").eval()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Training:
-    """A training in progress."""
+    """A training in progress.
+
+    Attributes:
+        average: Of the model's weights, None without `ema`.
+        thawing: Parameters that train from `unfreeze_epoch` on.
+        micro_batch: Most images to forward at once, None for whole batches; memory may halve it.
+    """
 
     model: Classifier
+    average: Average | None
     optimizer: Optimizer
     schedule: Schedule
     loss: Loss
+    mode: Mode
     autocast: AbstractContextManager[None]
+    thawing: tuple[nn.Parameter, ...]
+    micro_batch: int | None
     epochs_done: int
+
+    @property
+    def judged(self) -> Classifier:
+        """What is validated and kept."""
+        return self.average.model if self.average else self.model
+
+    def after_step(self) -> None:
+        if self.average:
+            self.average.update(self.model)
 
 
 def _start(inputs: TrialInputs) -> Training:
     """Build model, optimizer and loss, from scratch or from a checkpoint."""
     params, data = inputs.params, inputs.data
-    torch.manual_seed(inputs.seed * SEED_STRIDE)
-    resumed = _read_checkpoint(inputs.resume_from) if inputs.resume_from else None
+    seed_epoch(inputs.seed, 0)
+    resumed = read_checkpoint(inputs.resume_from) if inputs.resume_from else None
     weights = inputs.weights if resumed is None else None  # the checkpoint has them
+    mode = MODES[inputs.mode] if inputs.mode else default_mode(params["backbone"], inputs.device)
     model = build_classifier(params, len(data.classes), data.size_px, weights)
-    model = model.to(inputs.device)
+    model = model.to(inputs.device).to(memory_format=mode.memory_format)
     freeze_layers(model.backbone, params["freeze"])
     optimizer = make_optimizer(
-        model, params["optimizer"], params["lr"], params["momentum"], params["weight_decay"]
+        model,
+        params["optimizer"],
+        params["lr"],
+        params["momentum"],
+        params["weight_decay"],
+        params["layer_decay"],
     )
     if resumed is not None:
         model.load_state_dict(resumed["model"])
         optimizer.load_state_dict(resumed["optimizer"])
+    average = Average(model, params["ema"]) if params["ema"] else None
+    if average and resumed is not None:
+        average.load_state_dict(resumed["average"])
     return Training(
         model=model,
+        average=average,
         optimizer=optimizer,
         schedule=Schedule(
             optimizer,
@@ -110,25 +142,45 @@ def _start(inputs: TrialInputs) -> Training:
             class_weights=params["class_weights"],
             train_counts=data.train_counts,
             device=inputs.device,
+            loss=params["loss"],
+            focal_gamma=params["focal_gamma"],
         ),
-        autocast=autocast_for(params["backbone"], inputs.device),
+        mode=mode,
+        autocast=mode.autocast(inputs.device),
+        thawing=thawing_parameters(model.backbone, params["freeze"]),
+        micro_batch=resumed["micro_batch"] if resumed else _micro_batch(model, mode, inputs),
         epochs_done=resumed["epoch"] if resumed is not None else 0,
     )
+
+
+def _micro_batch(model: Classifier, mode: Mode, inputs: TrialInputs) -> int | None:
+    """Foresee how many images fit at once where a limit is given; None if whole batches do."""
+    if inputs.memory_bytes is None or inputs.device != "cpu":
+        return None
+    wanted = inputs.params["batch_size"]
+    fitting = micro_batch_for(model, wanted, inputs.data.size_px, mode, inputs.memory_bytes)
+    return fitting if fitting < wanted else None
 
 
 def _one_epoch(training: Training, inputs: TrialInputs, epoch: int) -> EpochReport:
     """Train on train, judge on val where there is one."""
     params, data = inputs.params, inputs.data
     num_images = sum(data.train_counts)
+    for parameter in training.thawing:
+        parameter.requires_grad_(epoch >= params["unfreeze_epoch"])
     started = time.perf_counter()
-    train_loss = train_one_epoch(
-        training.model,
-        data.train_batches(
-            batch_size=params["batch_size"],
-            epoch=epoch,
-            seed=inputs.seed,
-            augment_strength=params["augment_strength"],
+    batches = data.train_batches(
+        batch_size=params["batch_size"],
+        epoch=epoch,
+        seed=inputs.seed,
+        augmentation=Augmentation(
+            params["augment_strength"], params["vertical_flip"], params["hue"]
         ),
+    )
+    train = train_one_epoch(
+        training.model,
+        _in_order(batches, training.mode),
+        mixing=Mixing(params["mixup"], params["cutmix"], len(data.classes), inputs.seed),
         loss=training.loss,
         optimizer=training.optimizer,
         schedule=training.schedule,
@@ -138,12 +190,15 @@ def _one_epoch(training: Training, inputs: TrialInputs, epoch: int) -> EpochRepo
         max_epochs=inputs.max_epochs,
         num_images=num_images,
         gradient_clip=params["gradient_clip"],
+        micro_batch=training.micro_batch,
+        after_step=training.after_step,
     )
+    training.micro_batch = train.micro_batch
     trained = time.perf_counter()
     val = _judge(training, inputs, epoch) if data.num_val else None
     return EpochReport(
         epoch=epoch,
-        train_loss=train_loss,
+        train_loss=train.loss,
         val_loss=val.loss if val else None,
         val_accuracy=val.accuracy if val else None,
         val_balanced_accuracy=val.balanced_accuracy if val else None,
@@ -151,14 +206,20 @@ def _one_epoch(training: Training, inputs: TrialInputs, epoch: int) -> EpochRepo
         lr=training.optimizer.param_groups[0]["lr"],
         seconds=time.perf_counter() - started,
         images_per_second=num_images / (trained - started),
+        train_accuracy=train.accuracy,
+        val_top5_accuracy=val.top5_accuracy if val else None,
+        peak_memory_mb=round(peak_mb(inputs.device), 1),
+        micro_batch=train.micro_batch,
     )
 
 
 def _judge(training: Training, inputs: TrialInputs, epoch: int) -> ValFigures:
-    batch_size = max(VAL_BATCH_SIZE, inputs.params["batch_size"])
+    # Without a graph an image takes a fraction of what it takes in training.
+    batch_size = training.micro_batch or max(VAL_BATCH_SIZE, inputs.params["batch_size"])
+    batches = inputs.data.val_batches(batch_size=batch_size)
     return evaluate(
-        training.model,
-        inputs.data.val_batches(batch_size=batch_size),
+        training.judged,
+        _in_order(batches, training.mode),
         autocast=training.autocast,
         device=inputs.device,
         epoch=epoch,
@@ -166,38 +227,21 @@ def _judge(training: Training, inputs: TrialInputs, epoch: int) -> ValFigures:
     )
 
 
-def save_checkpoint(training: Training, epoch: int, path: Path) -> None:
-    """Write what a resumed training needs, beside and renamed; plain values and tensors only."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    state = {
-        "epoch": epoch,
-        "model": training.model.state_dict(),
-        "optimizer": training.optimizer.state_dict(),
-    }
-    torch.save(state, beside)
-    beside.replace(path)
+def _in_order(batches: Iterable[Batch], mode: Mode) -> Iterator[Batch]:
+    """Yield batches in the memory order of the mode; they come channels-last."""
+    for images, labels in batches:
+        yield images.contiguous(memory_format=mode.memory_format), labels
 
 
-def _read_checkpoint(path: Path) -> Mapping[str, Any]:
-    checkpoint: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return checkpoint
+def _saver(training: Training, epoch: int) -> Callable[[Path], None]:
+    def save(path: Path) -> None:
+        save_checkpoint(
+            path,
+            epoch,
+            training.model,
+            training.optimizer,
+            micro_batch=training.micro_batch,
+            average=training.average.state_dict() if training.average else None,
+        )
 
-
-@contextmanager
-def _own_random_state(device: str) -> Iterator[None]:
-    """Give the process its random state back afterwards."""
-    cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
-        yield
-
-
-@contextmanager
-def _threads(num_threads: int) -> Iterator[None]:
-    """Use this many CPU threads, then as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(num_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return save

@@ -17,6 +17,22 @@ if TYPE_CHECKING:
     """Images (B, 3, S, S) uint8 RGB in channels-last memory order, labels (B,) int64."""
 
 
+@dataclass(frozen=True)
+class Augmentation:
+    """Which random changes training images go through; the default is none at all.
+
+    Attributes:
+        strength: 0 (none) to 1 (strong) of the policy in search/data/augment.py.
+        vertical_flip: Mirror half of the images top to bottom, at any strength.
+        hue: Largest turn of an image's hues either way, as a share of the colour circle (0 to
+            0.5), at any strength.
+    """
+
+    strength: float = 0.0
+    vertical_flip: bool = False
+    hue: float = 0.0
+
+
 class TrialData(Protocol):
     """The images one trial may see: train and val. There is no test field, so none can leak."""
 
@@ -36,7 +52,7 @@ class TrialData(Protocol):
         """Validation images; 0 when training on train + val, where nothing is held out."""
 
     def train_batches(
-        self, *, batch_size: int, epoch: int, seed: int, augment_strength: float
+        self, *, batch_size: int, epoch: int, seed: int, augmentation: Augmentation
     ) -> Iterator[Batch]:
         """Yield one shuffled, augmented epoch; the same arguments give the same batches.
 
@@ -46,6 +62,19 @@ class TrialData(Protocol):
 
     def val_batches(self, *, batch_size: int) -> Iterator[Batch]:
         """Yield the validation images once, in a fixed order, not augmented."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the images and of which are train and val: equal ones give equal features."""
+
+    def view_batches(
+        self, *, batch_size: int, view: int, augmentation: Augmentation, seed: int
+    ) -> Iterator[Batch]:
+        """Yield the training images once, in a fixed order, the same for every view.
+
+        View 0 is not augmented; any other is one way to augment each image, the same whenever its
+        number, augmentation and seed are.
+        """
 
 
 @dataclass(frozen=True)
@@ -61,6 +90,11 @@ class TrialInputs:
         num_threads: CPU threads the training may use.
         weights: Pretrained weights file (safetensors, timm key names), None for random weights.
         resume_from: A checkpoint written by this trainable, to go on from its epoch.
+        mode: Arithmetic by its name in trainables/precision.py, "" for that of its fixed rule.
+        memory_bytes: What a training may take of the CPU's memory beside the libraries; batches
+            that need more are forwarded in pieces. None for no limit.
+        feature_store: Folder in which trials of a study share features of frozen backbones; None
+            to share none.
     """
 
     params: Mapping[str, Any]
@@ -72,13 +106,26 @@ class TrialInputs:
     weights: Path | None = None
     resume_from: Path | None = None
     stop_epoch: int | None = None
+    feature_store: Path | None = None
+    mode: str = ""
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True)
 class EpochReport:
     """One finished epoch. Losses are lower-is-better, accuracies in 0..1 higher-is-better.
 
-    The `val_*` figures are None when nothing is held out.
+    `train_loss` is what was minimised, on smoothed, weighted and mixed targets: with label
+    smoothing, mixup or CutMix it lies above the plain `val_loss` without being worse. The `val_*`
+    figures are None when nothing is held out.
+
+    Attributes:
+        lr: At the epoch's last step, of the layers nearest to the output.
+        images_per_second: Of training, validation not counted.
+        train_accuracy: On augmented images, while the weights move.
+        val_top5_accuracy: None with ten classes or fewer.
+        peak_memory_mb: Most memory so far: of the process on a CPU, of the tensors on a GPU.
+        micro_batch: Most images forwarded at once, None if whole batches fitted.
     """
 
     epoch: int
@@ -90,6 +137,10 @@ class EpochReport:
     lr: float
     seconds: float
     images_per_second: float
+    train_accuracy: float | None = None
+    val_top5_accuracy: float | None = None
+    peak_memory_mb: float | None = None
+    micro_batch: int | None = None
 
 
 class Report(Protocol):
@@ -113,6 +164,7 @@ class ModelInfo:
         params: Its complete hyperparameters.
         classes: Class names in logit order.
         size_px: Side of the square input.
+        side_px: Side of the stored squares that it was shrunk from while training.
         fit: How a photo becomes square: "crop", "squash" or "pad" (search/data/cache.py).
         mean, std: Per-channel normalisation applied to images scaled to 0..1.
     """
@@ -121,6 +173,7 @@ class ModelInfo:
     params: dict[str, Any]
     classes: tuple[str, ...]
     size_px: int
+    side_px: int
     fit: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]

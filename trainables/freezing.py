@@ -1,4 +1,4 @@
-"""Freeze policies: which layers of a pretrained backbone stay as they came."""
+"""Freeze policies: which layers of a pretrained backbone stay as they came, and how long."""
 
 from __future__ import annotations
 
@@ -15,19 +15,26 @@ TRAINED_SHARE = 1 / 4
 
 
 def freeze_layers(backbone: nn.Module, policy: str) -> None:
-    """Stop the gradients of the layers that a policy keeps.
+    """Stop the gradients of the layers that a policy keeps for good.
 
     Args:
         backbone: A timm model without classifier; own CNNs come with nothing worth keeping, so
             no policy applies to them.
-        policy: "none", "early_stages" (train the last stage only) or "backbone" (train nothing of
-            it, only the head).
+        policy: "none", "early_stages" (train the last stage only), "backbone" (train nothing of
+            it, only the head), or "gradual", which keeps nothing for good.
     """
-    if policy == "none" or isinstance(backbone, OwnCNN):
+    if policy in ("none", "gradual") or isinstance(backbone, OwnCNN):
         return
     trained = last_stage(backbone) if policy == "early_stages" else frozenset()
     for name, parameter in backbone.named_parameters():
         parameter.requires_grad_(name in trained)
+
+
+def thawing_parameters(backbone: nn.Module, policy: str) -> tuple[nn.Parameter, ...]:
+    """Return the parameters that "gradual" keeps at first and trains later, none for the others."""
+    if policy != "gradual" or isinstance(backbone, OwnCNN):
+        return ()
+    return tuple(parameter for parameter in backbone.parameters() if parameter.requires_grad)
 
 
 def last_stage(backbone: Any) -> frozenset[str]:

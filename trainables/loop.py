@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from trainables.accumulation import Gradients
 from trainables.contract import NonFiniteLossError
 from trainables.freezing import set_training_mode
 from trainables.losses import Loss, plain_loss
+from trainables.mixing import Mixing
 from trainables.optim import Schedule, clip_gradients
 
 if TYPE_CHECKING:
@@ -26,14 +28,39 @@ STEPS_BETWEEN_CHECKS = 50
 """A GPU is asked for its losses this often: each question makes it wait for the CPU."""
 
 
+NUM_CLASSES_FOR_TOP5 = 11
+"""With ten classes, half of all guesses would be among the first five."""
+
+
+@dataclass(frozen=True)
+class TrainFigures:
+    """What an epoch of training gives.
+
+    Attributes:
+        loss: Mean per image, of the targets as they were mixed, smoothed and weighted.
+        accuracy: Share of the augmented images whose class (the larger one of a mixed image) had
+            the highest logit in the step that trained on them.
+        micro_batch: Most images that were forwarded at once, None if whole batches were.
+    """
+
+    loss: float
+    accuracy: float
+    micro_batch: int | None
+
+
 @dataclass(frozen=True)
 class ValFigures:
-    """What a pass over val gives. The loss is plain cross entropy, whatever was minimised."""
+    """What a pass over val gives. The loss is plain cross entropy, whatever was minimised.
+
+    Attributes:
+        top5_accuracy: None with ten classes or fewer.
+    """
 
     loss: float
     accuracy: float
     balanced_accuracy: float
     macro_f1: float
+    top5_accuracy: float | None
 
 
 class RunningLoss:
@@ -83,6 +110,7 @@ def train_one_epoch(
     model: nn.Module,
     batches: Iterable[Batch],
     *,
+    mixing: Mixing,
     loss: Loss,
     optimizer: Optimizer,
     schedule: Schedule,
@@ -92,41 +120,47 @@ def train_one_epoch(
     max_epochs: int,
     num_images: int,
     gradient_clip: float,
-) -> float:
-    """Train one epoch; the schedule advances with every step.
+    micro_batch: int | None = None,
+    after_step: Callable[[], None] = lambda: None,
+) -> TrainFigures:
+    """Train one epoch (1-based); the schedule, `max_epochs` long, advances with every step.
 
     Args:
         model: Takes images (B, 3, S, S), gives logits (B, C).
-        batches: Images uint8 and labels int64, on the CPU.
-        epoch: 1-based.
-        max_epochs: Length of the schedule.
-        num_images: Images in one epoch.
+        batches: Images uint8 and labels int64, on the CPU or the device; `num_images` in all.
         gradient_clip: Largest gradient norm, 0 for no clipping.
-
-    Returns:
-        Mean training loss per image.
+        micro_batch: Most images to forward at once, None for whole batches; see Gradients.
 
     Raises:
         NonFiniteLossError: The loss became nan or infinite.
     """
     set_training_mode(model)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    gradients = Gradients(model, loss, autocast, micro_batch)
     running = RunningLoss(f"epoch {epoch}", device)
+    num_hits = torch.zeros((), dtype=torch.int64, device=device)
     num_seen = 0
-    for images, labels in _on_device(batches, device):
+    for step, (images, labels) in enumerate(_on_device(batches, device)):
         # The middle of the step: never the zero that both ends of the schedule may have.
         done = (num_seen + len(labels) / 2) / num_images
         schedule.set((epoch - 1 + min(done, 1.0)) / max_epochs)
-        with autocast:
-            logits = model(images)
-        batch_loss = loss(logits, labels)
-        batch_loss.backward()
+        images, targets = mixing.mix(images, labels, epoch, step)
+        batch_loss, logits = gradients.add(images, targets)
         clip_gradients(trained, gradient_clip)
         running.add(batch_loss, len(labels))
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        after_step()
+        num_hits += _num_hits(logits, targets)
         num_seen += len(labels)
-    return running.mean()
+    accuracy = num_hits.item() / max(num_seen, 1)
+    return TrainFigures(running.mean(), accuracy, gradients.micro_batch)
+
+
+def _num_hits(logits: Tensor, targets: Tensor) -> Tensor:
+    """Count the images of whose target the largest share is the largest logit's class."""
+    wanted = targets.argmax(1) if targets.ndim == 2 else targets
+    return (logits.argmax(1) == wanted).sum()
 
 
 @torch.inference_mode()
@@ -147,14 +181,24 @@ def evaluate(
     model.eval()
     running = RunningLoss(f"epoch {epoch}, validation", device)
     confusion = torch.zeros(num_classes * num_classes, dtype=torch.int64, device=device)
+    top5 = torch.zeros((), dtype=torch.int64, device=device)
+    num_images = 0
     for images, labels in _on_device(batches, device):
         with autocast:
             logits = model(images)
         running.add(plain_loss(logits, labels), len(labels))
+        num_images += len(labels)
+        if num_classes >= NUM_CLASSES_FOR_TOP5:
+            top5 += (logits.topk(5).indices == labels[:, None]).sum()
         cells = labels * num_classes + logits.argmax(1)
         confusion += torch.bincount(cells, minlength=num_classes * num_classes)
     counts = confusion.cpu().numpy().reshape(num_classes, num_classes)
-    return ValFigures(running.mean(), *accuracies(counts))
+    top5_accuracy = top5.item() / max(num_images, 1)
+    return ValFigures(
+        running.mean(),
+        *accuracies(counts),
+        top5_accuracy if num_classes >= NUM_CLASSES_FOR_TOP5 else None,
+    )
 
 
 def accuracies(confusion: NDArray[np.int64]) -> tuple[float, float, float]:
@@ -177,5 +221,9 @@ def accuracies(confusion: NDArray[np.int64]) -> tuple[float, float, float]:
 
 
 def _on_device(batches: Iterable[Batch], device: str) -> Iterator[Batch]:
+    """Yield batches on the device; a GPU copies the next one while it computes on this one."""
+    pin = torch.device(device).type == "cuda"
     for images, labels in batches:
+        if pin and not images.is_cuda:
+            images, labels = images.pin_memory(), labels.pin_memory()
         yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from timm.models import group_parameters
+from timm.optim._optim_factory import create_optimizer_v2
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, NAdam, Optimizer, RMSprop
+
+from trainables.parameters import OPTIMIZERS, OPTIMIZERS_WITH_MOMENTUM
 
 ONE_CYCLE_START = 1 / 25
 ONE_CYCLE_MOMENTUM_DROP = 0.1
@@ -17,31 +22,35 @@ STEP_AT = (0.5, 0.75)
 
 
 def make_optimizer(
-    model: nn.Module, optimizer: str, lr: float, momentum: float, weight_decay: float
+    model: nn.Module,
+    optimizer: str,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    layer_decay: float = 1.0,
 ) -> Optimizer:
     """Build an optimizer over the parameters that require a gradient.
 
     Biases, norm layers and what the backbone itself exempts (position tables, class tokens) are
-    not decayed. `momentum` counts for sgd (Nesterov when > 0) and rmsprop. Weight decay is
-    decoupled in adamw; elsewhere it is an L2 term of the gradient, as these optimizers were
-    published, so its good values differ from one to the other.
+    not decayed. `momentum` counts for sgd (Nesterov when > 0), rmsprop, lars and sgdw. Weight
+    decay is decoupled in adamw; elsewhere mostly an L2 term of the gradient, as these optimizers
+    were published, so its good values differ from one to the other.
 
     Args:
         model: The network, frozen parameters already marked.
-        optimizer: "sgd", "adam", "adamw", "rmsprop" or "nadam".
+        optimizer: One of OPTIMIZERS: torch's sgd, adam, adamw, rmsprop and nadam, others of timm.
         lr: Peak learning rate.
         momentum: In 0..1.
         weight_decay: Of the decayed parameters.
+        layer_decay: Each layer of a timm backbone learns at this share of the rate of the one after
+            it; the head at the full rate.
 
     References:
+        Clark et al., "ELECTRA", ICLR 2020, and Bao et al., "BEiT", ICLR 2022, for layer_decay.
         He et al., "Bag of Tricks for Image Classification with Convolutional Neural Networks",
         CVPR 2019, section 3.1, for not decaying biases and norm layers.
     """
-    groups = [
-        {"params": params, "weight_decay": decay}
-        for params, decay in zip(_split_by_decay(model), (weight_decay, 0.0), strict=True)
-        if params
-    ]
+    groups = _groups(model, weight_decay, layer_decay)
     match optimizer:
         case "sgd":
             return SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=True)
@@ -53,21 +62,37 @@ def make_optimizer(
             return RMSprop(groups, lr=lr, momentum=momentum)
         case "nadam":
             return NAdam(groups, lr=lr)
-    raise ValueError(f"optimizer: must be sgd, adam, adamw, rmsprop or nadam, got {optimizer!r}.")
+    if optimizer not in OPTIMIZERS:
+        raise ValueError(f"optimizer: must be {', '.join(OPTIMIZERS)}, got {optimizer!r}.")
+    own: dict[str, Any] = {"momentum": momentum} if optimizer in OPTIMIZERS_WITH_MOMENTUM else {}
+    return create_optimizer_v2(groups, opt=optimizer, lr=lr, weight_decay=0.0, **own)
 
 
-def _split_by_decay(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Return the trainable parameters that are decayed, and those that are not."""
+def _groups(model: nn.Module, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
+    """Group the trainable parameters by weight decay and rate, the decayed ones first."""
+    scales = _layer_scales(getattr(model, "backbone", None), layer_decay)
     backbone = getattr(model, "backbone", None)
     own: set[str] = getattr(backbone, "no_weight_decay", set)()
     exempt = {f"backbone.{name}" for name in own}
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             skip = parameter.ndim <= 1 or name.endswith(".bias") or name in exempt
-            (plain if skip else decayed).append(parameter)
-    return decayed, plain
+            groups[skip, scales.get(name.removeprefix("backbone."), 1.0)].append(parameter)
+    # By falling rate, so that the first group's rate is the head's.
+    return [
+        {"params": params, "weight_decay": 0.0 if skip else weight_decay, "lr_scale": scale}
+        for (skip, scale), params in sorted(groups.items(), key=lambda item: (-item[0][1], item[0]))
+    ]
+
+
+def _layer_scales(backbone: Any, layer_decay: float) -> dict[str, float]:
+    """Return each backbone parameter's share of the learning rate; those left out have 1."""
+    if layer_decay == 1.0 or not hasattr(backbone, "group_matcher"):
+        return {}
+    layers = group_parameters(backbone, backbone.group_matcher(coarse=False), reverse=True)
+    num_layers = max(layers.values()) + 1
+    return {name: layer_decay ** (num_layers - layer) for name, layer in layers.items()}
 
 
 def lr_factor(progress: float, schedule: str, warmup_fraction: float) -> float:
@@ -126,7 +151,7 @@ class Schedule:
         """Set learning rate (and momentum) for `progress` in 0..1."""
         factor = lr_factor(progress, self.schedule, self.warmup_fraction)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.lr * factor
+            group["lr"] = self.lr * factor * group["lr_scale"]
             if self.schedule == "one_cycle":
                 self._cycle_momentum(group, factor)
 

@@ -1,8 +1,13 @@
-"""Which arithmetic a training uses: a fixed rule, so that the same seed gives the same curve."""
+"""Which arithmetic a training uses: number format and memory order, decided before it starts.
+
+Once per study and backbone, never within a trial: the same seed then gives the same curve, in every
+worker.
+"""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 import torch
 
@@ -11,21 +16,50 @@ import torch
 FAST_IN_BF16 = ("small_cnn", "separable_cnn", "resnet", "vgg", "vit_")
 
 
-def autocast_for(backbone: str, device: str) -> AbstractContextManager[None]:
-    """Return the autocast context in which to run a backbone's forward pass.
+@dataclass(frozen=True)
+class Mode:
+    """How the forward and backward passes compute. Weights, loss and optimizer are float32.
 
-    bfloat16 on GPUs that have it, on CPUs with bfloat16 instructions for the families that gain
-    from it, float32 elsewhere. Weights, loss and optimizer are float32 in every case.
+    Attributes:
+        bfloat16: Run the forward pass under autocast to bfloat16, else in float32.
+        channels_last: Keep images and weights in channels-last memory order, else contiguous.
 
     References:
         Kalamkar et al., "A Study of BFLOAT16 for Deep Learning Training", 2019.
     """
-    kind = torch.device(device).type
-    if kind == "cuda":
-        enabled = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        enabled = backbone.startswith(FAST_IN_BF16) and cpu_has_bf16()
-    return torch.autocast(kind, torch.bfloat16, enabled=enabled)
+
+    bfloat16: bool
+    channels_last: bool
+
+    def __str__(self) -> str:
+        order = "channels-last" if self.channels_last else "contiguous"
+        return f"{'bfloat16' if self.bfloat16 else 'float32'} {order}"
+
+    def autocast(self, device: str) -> AbstractContextManager[None]:
+        """Return the context in which to run the forward pass."""
+        return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=self.bfloat16)
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+
+MODES = {
+    str(mode): mode
+    for mode in (Mode(bf16, last) for bf16 in (False, True) for last in (True, False))
+}
+"""Every mode by its name."""
+
+
+def default_mode(backbone: str, device: str) -> Mode:
+    """Return the mode of a backbone where nothing was measured.
+
+    Channels-last, in bfloat16 on GPUs that have it and on CPUs with bfloat16 instructions for the
+    families that gain from it.
+    """
+    if torch.device(device).type == "cuda":
+        return Mode(torch.cuda.is_bf16_supported(including_emulation=False), channels_last=True)
+    return Mode(backbone.startswith(FAST_IN_BF16) and cpu_has_bf16(), channels_last=True)
 
 
 def cpu_has_bf16() -> bool:

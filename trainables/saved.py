@@ -31,6 +31,7 @@ def describe(
     params: Mapping[str, Any],
     classes: tuple[str, ...],
     size_px: int,
+    side_px: int,
     fit: str,
     trainable: str = "classifier",
 ) -> ModelInfo:
@@ -38,7 +39,8 @@ def describe(
     red, green, blue = model.mean.flatten().tolist()
     mean = (red, green, blue)
     red, green, blue = model.std.flatten().tolist()
-    return ModelInfo(trainable, dict(params), classes, size_px, fit, mean, (red, green, blue))
+    std = (red, green, blue)
+    return ModelInfo(trainable, dict(params), classes, size_px, side_px, fit, mean, std)
 
 
 def save_model(model: Classifier, folder: Path, info: ModelInfo) -> None:

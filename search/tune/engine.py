@@ -25,11 +25,16 @@ NUM_RETRIES = 2  # of a trial whose worker died; a configuration that fails is n
 
 @dataclass(frozen=True)
 class Slots:
-    """What one training gets, and how many run at once."""
+    """What one training gets, and how many run at once.
+
+    Attributes:
+        memory_bytes: Of the CPU's memory beside the libraries, None for no limit.
+    """
 
     cpus: float
     gpus: float
     count: int
+    memory_bytes: int | None = None
 
     @property
     def num_threads(self) -> int:
@@ -37,7 +42,8 @@ class Slots:
 
     def merged(self) -> Slots:
         """Return one slot with all the CPUs, for a training that runs alone."""
-        return Slots(self.cpus * self.count, self.gpus, 1)
+        memory = None if self.memory_bytes is None else self.memory_bytes * self.count
+        return Slots(self.cpus * self.count, self.gpus, 1, memory)
 
 
 class _StopWhen(Unsaved, Stopper):

@@ -99,7 +99,7 @@ class Ledger:
 
     def epoch_records(self) -> tuple[EpochRecord, ...]:
         return tuple(
-            EpochRecord(trial_number=number, **{k: row[k] for k in _EPOCH_FIELDS})
+            EpochRecord(trial_number=number, **{k: row[k] for k in _EPOCH_FIELDS if k in row})
             for number, trial in sorted(self.trials.items())
             for _, row in sorted(trial.epochs.items())
         )
@@ -116,6 +116,7 @@ class Ledger:
     def _record(self, trial: LedgerTrial, begin: float) -> TrialRecord:
         best = self.best(trial)
         values = trial.values(self.metric)
+        pieces = trial.values("micro_batch").values()
         seconds = trial.seconds
         if trial.state is None:
             seconds += time.time() - trial.last_start
@@ -132,6 +133,8 @@ class Ledger:
             seed=trial.seed,
             node=trial.node,
             worker=trial.worker,
+            peak_memory_mb=max(trial.values("peak_memory_mb").values(), default=None),
+            micro_batch=int(min(pieces)) if pieces else None,
             error=trial.error,
         )
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from search.errors import DatasetError, ResourceError
-from search.space import Space
 from search.tune.engine import Slots
 from trainables.parameters import OWN_BACKBONES
 
 MIN_GPU_SHARE = 0.25
+MAX_SIZES_TRIED = 4
+DROP_PATH_TRIED = 0.1
+BYTES_OF_LIBRARIES = 900_000_000
+"""Resident in a worker before its first trial: torch built for CUDA, timm and ray."""
+SMALLEST_MEMORY = 300_000_000
 
 
 @dataclass(frozen=True)
@@ -24,12 +29,15 @@ class Backbone:
         weights: Pretrained weights file, None for random weights.
         num_parameters: Of backbone and head.
         error: Why it cannot be built, "" if it can.
+        mode: Arithmetic in which its trials train, a name of trainables/precision.py; "" for the
+            rule there.
     """
 
     name: str
     weights: str | None
     num_parameters: int
     error: str = ""
+    mode: str = ""
 
 
 def plan_slots(
@@ -61,36 +69,72 @@ def plan_slots(
     )
 
 
+def memory_of_a_slot(cluster_bytes: float, num_slots: int) -> int | None:
+    """Return what a training may take beside the libraries that every worker loads. Pure.
+
+    Args:
+        cluster_bytes: Of all nodes; 0 where it is not known, and then there is no limit.
+    """
+    if not cluster_bytes:
+        return None
+    return max(SMALLEST_MEMORY, int(cluster_bytes / num_slots) - BYTES_OF_LIBRARIES)
+
+
 def probe_backbones(
     names: Sequence[str],
     pretrained: Sequence[Any],
     num_classes: int,
-    size_px: int,
+    sizes_px: Sequence[int],
     folder: Path | None,
+    *,
+    slots: Slots,
+    dropping_paths: Collection[str] = (),
+    measure: bool = True,
 ) -> tuple[Backbone, ...]:
-    """Build every backbone once in a worker: weights found, shapes fitting, parameters counted.
+    """Build every backbone once in a worker: weights, shapes, size, and its fastest arithmetic.
 
     Args:
         names: Backbones the space can ask for.
         pretrained: The values `pretrained` can take there.
+        sizes_px: The sides of the images it can ask for, smallest first; of many, the ends are
+            tried.
         folder: The user's `--weights`, None to look in the local hub cache and the hub.
+        slots: What one trial gets.
+        dropping_paths: Backbones that can be asked for drop_path.
+        measure: Whether some trials train the backbone.
 
     Raises:
-        DatasetError: A backbone cannot be built at this size, or its weights do not fit, or
+        DatasetError: A backbone cannot be built at a size, or its weights do not fit, or
             `pretrained: true` and none can be had.
     """
     import ray
 
     wants = any(bool(value) for value in pretrained)
-    probe = ray.remote(num_cpus=1)(_probe)
+    probe = ray.remote(num_cpus=slots.cpus, num_gpus=slots.gpus)(_probe)
+    threads = slots.num_threads if measure else 0
     where = str(folder) if folder else None
+    sizes = list(sizes_px) if len(sizes_px) <= MAX_SIZES_TRIED else [sizes_px[0], sizes_px[-1]]
     jobs = [
-        probe.remote(name, wants and name not in OWN_BACKBONES, num_classes, size_px, where)
+        probe.remote(
+            {"backbone": name, "drop_path": DROP_PATH_TRIED if name in dropping_paths else 0.0},
+            wants and name not in OWN_BACKBONES,
+            num_classes,
+            sizes,
+            where,
+            threads,
+        )
         for name in names
     ]
     found = tuple(Backbone(**value) for value in ray.get(jobs))
+    if problems := _problems(found, True in pretrained, folder):
+        raise DatasetError("\n".join(problems))
+    return found
+
+
+def _problems(found: Sequence[Backbone], insists: bool, folder: Path | None) -> list[str]:
+    """Name the backbones that cannot be built, and those without weights if it insists on them."""
     problems = [f"space.backbone: {b.name} cannot be used: {b.error}" for b in found if b.error]
-    if True in pretrained:
+    if insists:
         problems += [
             f"space.pretrained: true needs weights of {b.name}, got none from "
             f"{folder or 'no --weights folder'}, the local hub cache or the hub. Put "
@@ -98,35 +142,48 @@ def probe_backbones(
             for b in found
             if b.weights is None and b.name not in OWN_BACKBONES and not b.error
         ]
-    if problems:
-        raise DatasetError("\n".join(problems))
-    return found
+    return problems
 
 
 def _probe(
-    name: str, wants_weights: bool, num_classes: int, size_px: int, folder: str | None
+    chosen: dict[str, Any],
+    wants_weights: bool,
+    num_classes: int,
+    sizes_px: list[int],
+    folder: str | None,
+    num_threads: int,
 ) -> dict[str, Any]:
-    """Run inside a worker."""
+    """Run inside a worker; without threads the arithmetic is not measured."""
+    import ray
+
     from trainables.backbones import build_classifier
+    from trainables.fastest import fastest_mode
     from trainables.parameters import default_params
     from trainables.weights import find_weights
 
     weights: Path | None = None
+    mode, name = "", chosen["backbone"]
     try:
         if wants_weights:
             weights = find_weights(name, Path(folder) if folder else None)
-        params = default_params("classifier") | {"backbone": name}
-        model = build_classifier(params, num_classes, size_px, weights)
-        count = sum(p.numel() for p in model.parameters())
+        params = default_params("classifier") | chosen
+        for size_px in sizes_px:
+            model = build_classifier(params, num_classes, size_px, weights)
+            count = sum(p.numel() for p in model.parameters())
+        if num_threads:
+            device = "cuda" if ray.get_gpu_ids() else "cpu"
+            mode = str(fastest_mode(params, sizes_px[-1], device, num_threads, _user_cache()))
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         return {"name": name, "weights": None, "num_parameters": 0, "error": reason}
-    return {"name": name, "weights": str(weights) if weights else None, "num_parameters": count}
+    found = str(weights) if weights else None
+    return {"name": name, "weights": found, "num_parameters": count, "mode": mode}
 
 
-def weight_files(backbones: Sequence[Backbone]) -> dict[str, str | None]:
-    """Return backbone -> weights file."""
-    return {b.name: b.weights for b in backbones}
+def _user_cache() -> Path:
+    """Return where this machine's user keeps what can be measured again."""
+    folder = os.environ.get("XDG_CACHE_HOME")
+    return (Path(folder) if folder else Path.home() / ".cache") / "seed-search"
 
 
 def missing_weights_warning(backbones: Sequence[Backbone], pretrained: Sequence[Any]) -> str:
@@ -140,11 +197,3 @@ def missing_weights_warning(backbones: Sequence[Backbone], pretrained: Sequence[
         f"no pretrained weights for {', '.join(names)}: trained from random weights, and what "
         "`freeze` keeps stays random (name a folder of <model>.safetensors with --weights)"
     )
-
-
-def possible_values(space: Space, name: str, default: Any) -> tuple[Any, ...]:
-    """Return the values a choice or fixed value can take in a space; its default if left out."""
-    for parameter in space.parameters:
-        if parameter.name == name:
-            return tuple(parameter.values or ())
-    return (default,)

@@ -17,9 +17,9 @@ from search.records import TrialRecord, fingerprint
 from search.results import ResultsFolder
 from search.tune.engine import RequestSearch, Slots, run_tune
 from search.tune.ledger import Ledger
+from search.tune.preflight import Backbone
 from search.tune.recorder import OnChange
 from search.tune.worker import Request, TrainingSet
-from trainables.parameters import default_params
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Runner:
 
     Attributes:
         images: What the trainings may see.
-        weights: Pretrained weights file of each backbone, None where it starts from random.
+        backbones: Weights and arithmetic of each backbone, by its name.
         slots: What one training gets; None to train no more, only to read what was done.
         on_change: Told of every start, epoch and end.
     """
@@ -36,7 +36,7 @@ class Runner:
     config: StudyConfig
     results: ResultsFolder
     images: TrainingSet
-    weights: Mapping[str, str | None]
+    backbones: Mapping[str, Backbone]
     slots: Slots | None
     clock: Clock
     on_change: OnChange
@@ -51,19 +51,22 @@ class Runner:
         keep_model: bool = False,
         resume_from: str = "",
     ) -> Request:
-        """Describe one training: what the space left out gets the trainable's default."""
-        params = default_params(self.config.trainable) | dict(searched)
+        """Describe one training: what the space left out is as in the default recipe."""
+        params = self.config.recipe_of(searched) | dict(searched)
         max_epochs = self.config.budget.max_epochs
+        backbone = self.backbones[params["backbone"]]
         return Request(
             number=number,
             params=params,
             searched=dict(searched),
             seed=seed,
-            trainable=self.config.trainable,
+            trainable=searched.get("trainable", self.config.trainables[0]),
             max_epochs=max_epochs,
             stop_epoch=stop_epoch or max_epochs,
-            weights=self.weights.get(params["backbone"]) if params["pretrained"] else None,
+            weights=backbone.weights if params["pretrained"] else None,
             num_threads=self.slots.num_threads if self.slots else 1,
+            mode=backbone.mode,
+            memory_bytes=self.slots.memory_bytes if self.slots else None,
             resume_from=resume_from,
             keep_model=keep_model,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -15,7 +16,9 @@ from search.tune.unsaved import Unsaved
 class StudyScheduler(Unsaved, AsyncHyperBandScheduler):
     """Asynchronous successive halving (Li et al. 2020) over the study's ledger.
 
-    Trial 0, the default recipe, always trains to the end: every comparison needs it.
+    Trial 0, the default recipe, always trains to the end: every comparison needs it. Where
+    `trainable` is searched each has a ladder of its own: an epoch of one is not worth an epoch of
+    another, and probes, good from their first epoch on, would cut off every fine-tuning.
 
     Args:
         ledger: Past trials; their epochs fill the rungs, so that a study that goes on prunes as if
@@ -47,13 +50,14 @@ class StudyScheduler(Unsaved, AsyncHyperBandScheduler):
         for number, bracket in enumerate(self._brackets):
             levels = rung_epochs(min_epochs, max_epochs, reduction_factor, number)
             bracket._rungs = [(level, {}) for level in reversed(levels)]
-        for trial in ledger.finished():
-            for bracket in self._brackets:
-                self._fill(bracket, f"past-{trial.number}", trial)
+        self._ladders: dict[str | None, list[Any]] = {}
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """Give a resumed trial the rungs it had passed before."""
+        """Put a trial on its trainable's ladder; a resumed one with the rungs it had passed."""
         super().on_trial_add(tune_controller, trial)
+        drawn = self._brackets.index(self._trial_info[trial.trial_id])
+        ladder = self._ladder(trial.config["searched"].get("trainable"))
+        self._trial_info[trial.trial_id] = ladder[drawn]
         past = self._ledger.trials.get(trial.config["number"])
         if past is not None:
             self._fill(self._trial_info[trial.trial_id], trial.trial_id, past)
@@ -65,6 +69,16 @@ class StudyScheduler(Unsaved, AsyncHyperBandScheduler):
         if decision == TrialScheduler.STOP:
             self.pruned.add(trial.trial_id)
         return decision
+
+    def _ladder(self, trainable: str | None) -> list[Any]:
+        """Return the brackets of one trainable; None is that of a study that has only one."""
+        if trainable not in self._ladders:
+            self._ladders[trainable] = copy.deepcopy(self._brackets)
+            for past in self._ledger.finished():
+                if past.params.get("trainable") == trainable:
+                    for bracket in self._ladders[trainable]:
+                        self._fill(bracket, f"past-{past.number}", past)
+        return self._ladders[trainable]
 
     def _fill(self, bracket: Any, key: str, trial: LedgerTrial) -> None:
         values = trial.values(self._ledger.metric)

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from search.errors import ResourceError
@@ -51,9 +52,9 @@ class RaySession:
         self._thread: threading.Thread | None = None
         self._warm: list[Any] = []
 
-    def start(self, trainable: str) -> None:
-        """Begin starting in the background, workers importing the trainable included."""
-        self._thread = threading.Thread(target=self._live, args=(trainable,), daemon=True)
+    def start(self, trainables: Sequence[str]) -> None:
+        """Begin starting in the background, workers importing the trainables included."""
+        self._thread = threading.Thread(target=self._live, args=(trainables,), daemon=True)
         self._thread.start()
 
     def wait_for_imports(self) -> None:
@@ -92,17 +93,17 @@ class RaySession:
             self._over.set()
             self._thread.join()
 
-    def _live(self, trainable: str) -> None:
+    def _live(self, trainables: Sequence[str]) -> None:
         """Start Ray, then stay: the kernel ends Ray's processes with the thread that made them."""
         try:
-            self._start(trainable)
+            self._start(trainables)
         except BaseException as error:  # handed to wait(), which raises it where it can be shown
             self._error = error
         self._imported.set()
         self._up.set()
         self._over.wait()
 
-    def _start(self, trainable: str) -> None:
+    def _start(self, trainables: Sequence[str]) -> None:
         for name, value in _QUIET.items():
             os.environ.setdefault(name, value)
         import ray
@@ -120,9 +121,9 @@ class RaySession:
         self._quieten(level)
         # A worker process that has imported torch and timm once is taken for trials later:
         # several seconds of imports happen while the driver still reads images.
-        warm = ray.remote(num_cpus=1)(_import_trainable)
+        warm = ray.remote(num_cpus=1)(_import_trainables)
         count = int(ray.available_resources().get("CPU", 1)) if self.address == "local" else 0
-        self._warm = [warm.remote(trainable) for _ in range(count)]
+        self._warm = [warm.remote(tuple(trainables)) for _ in range(count)]
 
     def _quieten(self, level: int) -> None:
         if self._verbose:
@@ -146,9 +147,10 @@ def _runtime_env() -> dict[str, str] | None:
     return None if quoted == sys.executable else {"py_executable": quoted}
 
 
-def _import_trainable(trainable: str) -> float:
+def _import_trainables(trainables: Sequence[str]) -> float:
     begin = time.monotonic()
-    importlib.import_module(f"trainables.{trainable}")
+    for trainable in trainables:
+        importlib.import_module(f"trainables.{trainable}")
     importlib.import_module("search.data.loader")
     importlib.import_module("ray.tune")
     return time.monotonic() - begin
@@ -160,3 +162,10 @@ def cluster_resources() -> tuple[float, float]:
 
     total = ray.cluster_resources()
     return float(total.get("CPU", 0)), float(total.get("GPU", 0))
+
+
+def cluster_memory() -> float:
+    """Return the bytes that Ray lends to workers, on all nodes together."""
+    import ray
+
+    return float(ray.cluster_resources().get("memory", 0))

@@ -12,14 +12,14 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
 from search.records import Ids, ImageCache
-from trainables.contract import EpochReport, ModelInfo, TrialInputs
+from trainables.contract import EpochReport, TrialInputs
 
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_SECONDS = 30.0
@@ -29,12 +29,15 @@ CHECKPOINT_SECONDS = 30.0
 class TrainingSet:
     """Which images a training may see. There is no test field.
 
-    `val` is empty when the winner is retrained on train + val.
+    Attributes:
+        val: Empty when the winner is retrained on train + val.
+        feature_store: Folder in which trials share the features of frozen backbones.
     """
 
     cache: ImageCache
     train: Ids
     val: Ids
+    feature_store: Path
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Request:
         number: Of the trial; the ledger's key.
         params: Complete hyperparameters.
         searched: The active params of the space, as tables show them.
+        mode: Arithmetic of the backbone; memory_bytes: what batches may take; see TrialInputs.
         keep_model: Give the trained model back as the last checkpoint.
     """
 
@@ -57,6 +61,8 @@ class Request:
     stop_epoch: int
     weights: str | None
     num_threads: int
+    mode: str = ""
+    memory_bytes: int | None = None
     resume_from: str = ""
     keep_model: bool = False
 
@@ -93,7 +99,14 @@ def _train(request: Request, training_set: TrainingSet) -> None:
     from search.data.loader import open_trial_data
 
     module = importlib.import_module(f"trainables.{request.trainable}")
-    data = open_trial_data(training_set.cache, training_set.train, training_set.val)
+    device = _device()
+    data = open_trial_data(
+        training_set.cache,
+        training_set.train,
+        training_set.val,
+        size_px=request.params["size_px"],
+        device=device,
+    )
     where = {"node": platform.node(), "worker": str(os.getpid())}
     saved_at = time.monotonic()
 
@@ -109,22 +122,25 @@ def _train(request: Request, training_set: TrainingSet) -> None:
             tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(folder))
         saved_at = time.monotonic()
 
-    model = module.train(_inputs(request, data), report)
+    inputs = _inputs(request, data, device)
+    model = module.train(replace(inputs, feature_store=training_set.feature_store), report)
     if request.keep_model:
         _give_back(model, request, training_set.cache)
 
 
-def _inputs(request: Request, data: Any) -> TrialInputs:
+def _inputs(request: Request, data: Any, device: str) -> TrialInputs:
     return TrialInputs(
         params=request.params,
         data=data,
         max_epochs=request.max_epochs,
         seed=request.seed,
-        device=_device(),
+        device=device,
         num_threads=request.num_threads,
         weights=Path(request.weights) if request.weights else None,
         resume_from=_resume_file(request),
         stop_epoch=request.stop_epoch,
+        mode=request.mode,
+        memory_bytes=request.memory_bytes,
     )
 
 
@@ -143,22 +159,17 @@ def _resume_file(request: Request) -> Path | None:
 
 
 def _give_back(model: Any, request: Request, cache: ImageCache) -> None:
-    from trainables.saved import save_model
+    from trainables.saved import describe, save_model
 
-    info = ModelInfo(
-        trainable=request.trainable,
+    info = describe(
+        model,
         params=request.params,
         classes=cache.classes,
-        size_px=cache.size_px,
+        size_px=request.params["size_px"],
+        side_px=cache.side_px,
         fit=cache.fit,
-        mean=_channels(model.mean),
-        std=_channels(model.std),
+        trainable=request.trainable,
     )
     with tempfile.TemporaryDirectory(prefix="seed-search-") as folder:
         save_model(model, Path(folder), info)
         tune.report({"model": True}, checkpoint=tune.Checkpoint.from_directory(folder))
-
-
-def _channels(values: Any) -> tuple[float, float, float]:
-    red, green, blue = (float(value) for value in values.flatten())
-    return red, green, blue

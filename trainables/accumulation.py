@@ -1,0 +1,74 @@
+"""Gradients of a batch that need not fit in memory at once."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from trainables.losses import Loss
+from trainables.memory import SMALLEST_MICRO_BATCH, is_out_of_memory
+
+
+@dataclass
+class Gradients:
+    """Runs the forward and backward passes of batches, in pieces where they do not fit.
+
+    When a piece runs out of memory its batch begins again in pieces half as large, and so do all
+    later ones. The gradient stays that of the whole batch, each piece weighing as much as it has
+    images; only batch norm (and class weights, which are averaged per piece) see smaller batches.
+
+    Attributes:
+        micro_batch: Most images in a piece, None for whole batches.
+    """
+
+    model: nn.Module
+    loss: Loss
+    autocast: AbstractContextManager[None]
+    micro_batch: int | None = None
+
+    def add(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Add a batch's gradients to the parameters, which have none yet.
+
+        Args:
+            images: (B, 3, S, S).
+            targets: (B,) int64, or (B, C) float32.
+
+        Returns:
+            The batch's mean loss () and logits (B, C), detached.
+
+        Raises:
+            RuntimeError: Not even two images fit, or another failure of torch.
+        """
+        while True:
+            try:
+                return self._add_pieces(images, targets)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                largest = min(self.micro_batch or len(images), len(images))
+                if largest <= SMALLEST_MICRO_BATCH:
+                    raise
+            # Out of the handler, where the error no longer holds the tensors of its frames.
+            self.micro_batch = -(-largest // 2)
+            for parameter in self.model.parameters():
+                parameter.grad = None
+            if images.is_cuda:
+                torch.cuda.empty_cache()
+
+    def _add_pieces(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        num_pieces = -(-len(images) // (self.micro_batch or len(images)))
+        losses, logits = [], []
+        pieces = zip(images.tensor_split(num_pieces), targets.tensor_split(num_pieces), strict=True)
+        for piece, wanted in pieces:
+            with self.autocast:
+                found = self.model(piece)
+            value = self.loss(found, wanted)
+            if num_pieces > 1:
+                value = value * (len(piece) / len(images))
+            value.backward()
+            losses.append(value.detach())
+            logits.append(found.detach())
+        return torch.stack(losses).sum(), torch.cat(logits)
