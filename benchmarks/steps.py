@@ -68,7 +68,13 @@ class Noise:
         return (BATCH_SIZE * len(self.train), 0, 0, 0, 0)
 
     def train_batches(
-        self, *, batch_size: int, epoch: int, seed: int, augmentation: Augmentation
+        self,
+        *,
+        batch_size: int,
+        epoch: int,
+        seed: int,
+        augmentation: Augmentation,
+        balanced: bool = False,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         yield from self.train
 

@@ -82,12 +82,22 @@ class WatchedData(CachedData):
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
     def train_batches(
-        self, *, batch_size: int, epoch: int, seed: int, augmentation: Augmentation
+        self,
+        *,
+        batch_size: int,
+        epoch: int,
+        seed: int,
+        augmentation: Augmentation,
+        balanced: bool = False,
     ) -> Iterator[Batch]:
         """Yield one epoch."""
         if self.photos is None:
             batches = super().train_batches(
-                batch_size=batch_size, epoch=epoch, seed=seed, augmentation=augmentation
+                batch_size=batch_size,
+                epoch=epoch,
+                seed=seed,
+                augmentation=augmentation,
+                balanced=balanced,
             )
         else:
             loader = torchvision_loader(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,8 @@ from pydantic import (
     field_validator,
 )
 
+from search.errors import DatasetError
+from search.findings import show
 from search.ranges import is_number
 from search.sections import Number, Section, Text, Whole, or_none
 
@@ -32,6 +35,20 @@ def _paths(value: Any) -> tuple[Path, ...]:
         )
     except RuntimeError:
         raise ValueError("must start with the home folder of a known user after ~") from None
+
+
+def data_roots(flag: str, given: Sequence[str]) -> tuple[Path, ...]:
+    """Read the folders, lists and zips that a command line names.
+
+    Raises:
+        DatasetError: One is empty, as an unset variable of a shell is, or in nobody's home.
+    """
+    for text in given:
+        try:
+            _paths(text)
+        except ValueError as error:
+            raise DatasetError(f"{flag}: {error}, got {show(text)}. Check the path.") from None
+    return _paths(list(given)) if given else ()
 
 
 def _is_name(value: Any) -> bool:

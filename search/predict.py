@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from search.data.layout import IMAGE_EXTENSIONS
+from search.data.walk import IMAGE_EXTENSIONS
 from search.errors import DatasetError, ResourceError, ResultsError, SearchError
 from search.records import write_csv
 from trainables.contract import ModelInfo, WeightsError

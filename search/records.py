@@ -285,14 +285,17 @@ def _plain(value: Any) -> Any:
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows atomically; None is an empty cell, missing keys too."""
-    from io import StringIO
-
-    out = StringIO()
-    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
+    lines = _Lines()
+    # A cell is quoted when it holds a character of the line's end, and must be for either.
+    writer = csv.DictWriter(lines, columns, restval="", lineterminator="\r\n")
     writer.writeheader()
     for row in rows:
         writer.writerow({k: "" if v is None else v for k, v in row.items() if k in columns})
-    write_text(path, out.getvalue())
+    write_text(path, "".join(line.removesuffix("\r\n") + "\n" for line in lines))
+
+
+class _Lines(list[str]):
+    write = list.append  # what a csv writer calls once a row
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

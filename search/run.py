@@ -17,6 +17,7 @@ from search import __version__
 from search.clock import EXIT_INTERRUPTED, Clock, Interrupted
 from search.config import StudyConfig, load_study
 from search.data.sources import Fetched
+from search.dataset_section import data_roots
 from search.errors import SearchError
 from search.finished import is_finished
 from search.identity import refuse_other_study, write_study
@@ -35,7 +36,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def main(
     space: Annotated[Path, typer.Option(help="Space file: what to search, on what, how long.")],
     data: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(help="Folder of class folders, CSV list or .zip of photos; repeat to merge."),
     ] = None,
     results: Annotated[Path | None, typer.Option(help="Folder [results/<study name>].")] = None,
@@ -148,13 +149,14 @@ def _run_stages(
 
 
 def _overrides(
-    data: list[Path] | None, trials: int | None, epochs: int | None, time_limit: str | None
+    data: list[str] | None, trials: int | None, epochs: int | None, time_limit: str | None
 ) -> list[str]:
     """Turn flags into overrides of the space file, so that one check covers both."""
     found: list[str] = []
     if data:
+        data_roots("--data", data)
         # A path the user gave never falls back to a download or a drawn sample.
-        roots = json.dumps([str(path) for path in data], ensure_ascii=False)
+        roots = json.dumps(data, ensure_ascii=False)
         found += [f"dataset.root={roots}", "dataset.source=null", "dataset.sample=null"]
     if trials is not None:
         found.append(f"budget.num_trials={trials}")

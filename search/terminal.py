@@ -39,8 +39,9 @@ class Terminal:
 
     def __init__(self, verbosity: int = 0) -> None:
         self.verbosity = verbosity
-        self.console = Console(highlight=False, soft_wrap=True)
-        self.errors = Console(stderr=True, highlight=False, soft_wrap=True)
+        # Names and paths are printed as they are: `:dog:` is no emoji.
+        self.console = Console(highlight=False, soft_wrap=True, emoji=False)
+        self.errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
     def line(self, stage: str, text: str) -> None:
         """Print one event of a stage."""

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from trainables.contract import Augmentation
+from trainables.sampling import epoch_order
 
 COLOURS = ((200, 60, 60), (60, 180, 60), (70, 70, 210))
 
@@ -46,9 +47,16 @@ class MemoryData:
         return images, torch.from_numpy(self.labels[ids])
 
     def train_batches(
-        self, *, batch_size: int, epoch: int, seed: int, augmentation: Augmentation
+        self,
+        *,
+        batch_size: int,
+        epoch: int,
+        seed: int,
+        augmentation: Augmentation,
+        balanced: bool = False,
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        order = np.random.default_rng((seed, epoch)).permutation(self.train)
+        rng = np.random.default_rng((seed, epoch))
+        order = self.train[epoch_order(self.labels[self.train], rng, balanced=balanced)]
         starts = list(range(0, len(order), batch_size))
         if len(starts) > 1 and len(order) - starts[-1] == 1:
             starts.pop()  # a single image goes with the batch before

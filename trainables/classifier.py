@@ -26,12 +26,13 @@ from trainables.backbones import Classifier, build_classifier
 from trainables.contract import Augmentation, EpochReport, Report, TrialInputs
 from trainables.freezing import freeze_layers, thawing_parameters
 from trainables.loop import ValFigures, evaluate, train_one_epoch
-from trainables.losses import Loss, make_loss
+from trainables.losses import Loss
 from trainables.memory import keep_freed_memory, micro_batch_for, peak_mb, reset_peak
 from trainables.mixing import Mixing
-from trainables.optim import Schedule, make_optimizer
+from trainables.optim import Schedule
 from trainables.precision import MODES, Mode, default_mode
 from trainables.process import borrowed_process, read_checkpoint, save_checkpoint, seed_epoch
+from trainables.recipe import build_loss, build_optimizer, build_schedule
 
 if TYPE_CHECKING:
     from trainables.contract import Batch
@@ -112,14 +113,7 @@ def _start(inputs: TrialInputs) -> Training:
     model = build_classifier(params, len(data.classes), data.size_px, weights)
     model = model.to(inputs.device).to(memory_format=mode.memory_format)
     freeze_layers(model.backbone, params["freeze"])
-    optimizer = make_optimizer(
-        model,
-        params["optimizer"],
-        params["lr"],
-        params["momentum"],
-        params["weight_decay"],
-        params["layer_decay"],
-    )
+    optimizer = build_optimizer(params, model)
     if resumed is not None:
         model.load_state_dict(resumed["model"])
         optimizer.load_state_dict(resumed["optimizer"])
@@ -130,21 +124,8 @@ def _start(inputs: TrialInputs) -> Training:
         model=model,
         average=average,
         optimizer=optimizer,
-        schedule=Schedule(
-            optimizer,
-            params["schedule"],
-            params["lr"],
-            params["momentum"],
-            params["warmup_fraction"],
-        ),
-        loss=make_loss(
-            label_smoothing=params["label_smoothing"],
-            class_weights=params["class_weights"],
-            train_counts=data.train_counts,
-            device=inputs.device,
-            loss=params["loss"],
-            focal_gamma=params["focal_gamma"],
-        ),
+        schedule=build_schedule(params, optimizer),
+        loss=build_loss(params, data.train_counts, inputs.device),
         mode=mode,
         autocast=mode.autocast(inputs.device),
         thawing=thawing_parameters(model.backbone, params["freeze"]),
@@ -176,6 +157,7 @@ def _one_epoch(training: Training, inputs: TrialInputs, epoch: int) -> EpochRepo
         augmentation=Augmentation(
             params["augment_strength"], params["vertical_flip"], params["hue"]
         ),
+        balanced=params["sampler"] == "balanced",
     )
     train = train_one_epoch(
         training.model,

@@ -52,10 +52,17 @@ class TrialData(Protocol):
         """Validation images; 0 when training on train + val, where nothing is held out."""
 
     def train_batches(
-        self, *, batch_size: int, epoch: int, seed: int, augmentation: Augmentation
+        self,
+        *,
+        batch_size: int,
+        epoch: int,
+        seed: int,
+        augmentation: Augmentation,
+        balanced: bool = False,
     ) -> Iterator[Batch]:
         """Yield one shuffled, augmented epoch; the same arguments give the same batches.
 
+        Every image comes once; if `balanced`, every class equally often (trainables/sampling.py).
         The last batch may be smaller, but never holds a single image when there are others to
         share it with (batch norm cannot train on one).
         """

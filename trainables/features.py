@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from trainables.backbones import Classifier, build_classifier
 from trainables.contract import Augmentation, TrialInputs
+from trainables.sampling import epoch_order
 
 if TYPE_CHECKING:
     from trainables.contract import Batch
@@ -56,15 +57,16 @@ class Features:
     val: Block
 
     def train_batches(
-        self, *, batch_size: int, passes: int, epoch: int, seed: int
+        self, *, batch_size: int, passes: int, epoch: int, seed: int, balanced: bool = False
     ) -> Iterator[Batch]:
         """Yield every training image `passes` times, each time in one view drawn at random.
 
-        The same arguments give the same batches: features (B, F) float32, labels (B,) int64.
+        If `balanced`, each pass shows every class equally often (trainables/sampling.py). The same
+        arguments give the same batches: features (B, F) float32, labels (B,) int64.
         """
         rng = np.random.default_rng((seed, epoch))
         for _ in range(passes):
-            order = rng.permutation(len(self.labels))
+            order = epoch_order(self.labels, rng, balanced=balanced)
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]
                 view = rng.integers(len(self.views), size=len(rows))

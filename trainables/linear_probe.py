@@ -32,11 +32,12 @@ from trainables.contract import EpochReport, Report, TrialInputs
 from trainables.features import Features, Halves, frozen_classifier, open_features
 from trainables.heads import build_head
 from trainables.loop import ValFigures, evaluate, train_one_epoch
-from trainables.losses import Loss, make_loss
+from trainables.losses import Loss
 from trainables.memory import keep_freed_memory, peak_mb, reset_peak
 from trainables.mixing import Mixing
-from trainables.optim import Schedule, make_optimizer
+from trainables.optim import Schedule
 from trainables.process import borrowed_process, read_checkpoint, save_checkpoint, seed_epoch
+from trainables.recipe import build_loss, build_optimizer, build_schedule
 
 VAL_BATCH_SIZE = 1024
 ROWS_AT_ONCE = 1024
@@ -156,9 +157,7 @@ def _start(inputs: TrialInputs) -> Training:
     )
     head[-2] = QuickDropout(params["dropout"])
     scaled = ScaledHead(head, feature_scale(clean)).to(inputs.device)
-    optimizer = make_optimizer(
-        scaled, params["optimizer"], params["lr"], params["momentum"], params["weight_decay"]
-    )
+    optimizer = build_optimizer(params, scaled)
     resumed = read_checkpoint(inputs.resume_from) if inputs.resume_from else None
     if resumed is not None:
         scaled.load_state_dict(resumed["model"])
@@ -167,21 +166,8 @@ def _start(inputs: TrialInputs) -> Training:
         features=features,
         head=scaled,
         optimizer=optimizer,
-        schedule=Schedule(
-            optimizer,
-            params["schedule"],
-            params["lr"],
-            params["momentum"],
-            params["warmup_fraction"],
-        ),
-        loss=make_loss(
-            label_smoothing=params["label_smoothing"],
-            class_weights=params["class_weights"],
-            train_counts=data.train_counts,
-            device=inputs.device,
-            loss=params["loss"],
-            focal_gamma=params["focal_gamma"],
-        ),
+        schedule=build_schedule(params, optimizer),
+        loss=build_loss(params, data.train_counts, inputs.device),
         epochs_done=resumed["epoch"] if resumed is not None else 0,
     )
 
@@ -202,6 +188,7 @@ def _one_epoch(training: Training, inputs: TrialInputs, epoch: int, began: float
             passes=params["passes"],
             epoch=epoch,
             seed=inputs.seed,
+            balanced=params["sampler"] == "balanced",
         ),
         mixing=Mixing(0.0, 0.0, len(inputs.data.classes), inputs.seed),
         loss=training.loss,

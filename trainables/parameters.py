@@ -21,7 +21,6 @@ OPTIMIZERS = (
 )
 OPTIMIZERS_WITH_MOMENTUM = ("sgd", "rmsprop", "lars", "sgdw")
 
-
 _OWN = {"backbone": OWN_BACKBONES}
 _TIMM = {"backbone": AnyBut(OWN_BACKBONES)}
 
@@ -178,8 +177,16 @@ CLASSIFIER: dict[str, Parameter] = {
         "choice",
         "none",
         options=("none", "balanced", "effective_number"),
+        applies_when={"sampler": ("none",)},
         doc="Weight each class in the loss: by its inverse frequency, or by that of its effective "
         "number of images, which is milder (Cui et al. 2019).",
+    ),
+    "sampler": Parameter(
+        "choice",
+        "none",
+        options=("none", "balanced"),
+        doc="balanced shows every class equally often in an epoch, which stays as long: all images "
+        "of rare classes several times, some of common ones (Shen et al. 2016).",
     ),
     "ema": Parameter(
         "float",
@@ -278,7 +285,7 @@ LINEAR_PROBE |= {
     for name in (
         "hidden_units", "dropout", "optimizer", "momentum", "weight_decay", "schedule",
         "warmup_fraction", "loss", "focal_gamma", "label_smoothing", "gradient_clip",
-        "class_weights",
+        "class_weights", "sampler",
     )
 }  # fmt: skip
 

@@ -11,7 +11,8 @@ import re
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,8 +20,9 @@ import typer
 
 from search.clock import EXIT_INTERRUPTED
 from search.config import load_study
-from search.dataset_section import DatasetConfig
+from search.dataset_section import DatasetConfig, data_roots
 from search.errors import DatasetError, ResultsError, SearchError
+from search.records import write_json
 from search.results import open_results
 from search.terminal import Terminal
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from search.records import CheckedDataset, Split
 
 _ANY_PHOTOS = "spaces/photos.yaml"
+_PREFIX = "data-"
+_NOTE = ".data-report.json"  # marks a folder as a report's, and says on which data
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -35,7 +39,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def main(
     data: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(
             metavar="DIR", help="Folder with a folder per class, .csv list or .zip; all are merged."
         ),
@@ -45,7 +49,7 @@ def main(
         typer.Option(help="Space file whose dataset section to follow; its root without a DIR."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the report; results/data-NAME where left out.")
+        Path | None, typer.Option(help="Folder of the report [results/data-NAME].")
     ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and errors.")] = False,
 ) -> None:
@@ -65,7 +69,7 @@ def main(
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
-def look_at(given: Sequence[Path], space: Path | None, out: Path | None, terminal: Terminal) -> str:
+def look_at(given: Sequence[str], space: Path | None, out: Path | None, terminal: Terminal) -> str:
     """Check the data and write its report.
 
     Returns:
@@ -83,7 +87,8 @@ def look_at(given: Sequence[Path], space: Path | None, out: Path | None, termina
 
     fetched = fetch_dataset(dataset.root, dataset.source, dataset.sample)
     name = _name(dataset.root[0])
-    folder = _open_folder(out or Path("results") / f"data-{name}", fetched.roots)
+    folder = _open_folder(out, name, dataset.root, fetched.roots)
+    name = name if out else folder.name.removeprefix(_PREFIX)
     checked, split, trouble = _check(dataset, seed, fetched.roots, terminal)
     _write_records(folder, checked, split)
     copies = copies_warning(checked)
@@ -109,13 +114,14 @@ def look_at(given: Sequence[Path], space: Path | None, out: Path | None, termina
     return trouble
 
 
-def _settings(given: Sequence[Path], space: Path | None) -> tuple[DatasetConfig, int]:
+def _settings(given: Sequence[str], space: Path | None) -> tuple[DatasetConfig, int]:
     """Return what a study on this data would do, and its seed."""
+    named = data_roots("DIR", given)
     if space is None:
         if not given:
             raise DatasetError("DIR: must be a folder of photos, got none. Name one, or a --space.")
-        return DatasetConfig(root=tuple(given)), 0
-    roots = json.dumps([str(path) for path in given], ensure_ascii=False)
+        return DatasetConfig(root=named), 0
+    roots = json.dumps(given, ensure_ascii=False)
     overrides = [f"dataset.root={roots}", "dataset.source=null", "dataset.sample=null"]
     config = load_study(space, overrides if given else [])
     return config.dataset, config.seed
@@ -127,8 +133,44 @@ def _name(root: Path) -> str:
     return re.sub(r"\.(zip|csv)$", "", plain, flags=re.IGNORECASE).strip("._-")[:60] or "photos"
 
 
-def _open_folder(folder: Path, roots: Sequence[Path]) -> Path:
-    """Create the report's folder, where it can do no harm."""
+def _open_folder(out: Path | None, name: str, given: Sequence[Path], roots: Sequence[Path]) -> Path:
+    """Create the report's folder, where it can do no harm.
+
+    Args:
+        out: The folder that the user named, or None.
+        name: What the data is called; a number follows where that is the name of other data.
+        given: The roots as the user named them.
+        roots: Where their images are.
+    """
+    about = sorted({str(root.expanduser().resolve()) for root in given})
+    folder = out or next(
+        place
+        for place in (Path("results") / f"{_PREFIX}{name}{tail}" for tail in _tails())
+        if _reported(place) in (None, about)
+    )
+    _refuse_harm(folder, roots)
+    opened = open_results(folder, "--out").root
+    try:
+        write_json(opened / _NOTE, {"roots": about})
+    except OSError as error:
+        raise _unwritable(opened, error) from error
+    return opened
+
+
+def _tails() -> Iterator[str]:
+    yield ""
+    yield from (f"-{number}" for number in count(2))
+
+
+def _reported(folder: Path) -> list[str] | None:
+    """Return the roots that a report in this folder is about, None without a report."""
+    try:
+        return list(json.loads((folder / _NOTE).read_text(encoding="utf-8"))["roots"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _refuse_harm(folder: Path, roots: Sequence[Path]) -> None:
     here = folder.expanduser().resolve()
     if any(here.is_relative_to(root.resolve()) for root in roots):
         raise ResultsError(
@@ -140,7 +182,19 @@ def _open_folder(folder: Path, roots: Sequence[Path]) -> Path:
             f"--out {folder}: must not be a study's folder, which has a data report of its own. "
             "Name another folder."
         )
-    return open_results(folder, "--out").root
+    lists = any(here == root.resolve().parent for root in roots if root.is_file())
+    if lists or (_is_used(here) and _reported(here) is None):
+        raise ResultsError(
+            f"--out {folder}: must be a new or empty folder, or that of an earlier data report, "
+            "got one with other files. Name another folder."
+        )
+
+
+def _is_used(folder: Path) -> bool:
+    try:
+        return any(folder.iterdir())
+    except OSError:  # opening it says what is wrong
+        return False
 
 
 def _check(
@@ -181,18 +235,22 @@ def _write_records(folder: Path, checked: CheckedDataset, split: Split | None) -
         if split is not None:
             write_split(folder / "splits.csv", checked.index, split)
     except OSError as error:
-        raise ResultsError(
-            f"{folder}: must be writable, got {error.strerror}. Free some space, or name another "
-            "folder with --out."
-        ) from error
+        raise _unwritable(folder, error) from error
 
 
-def _command(name: str, given: Sequence[Path], space: Path | None, checked: CheckedDataset) -> str:
-    """Return how to search on this data: with its own space file, else with the one for any photos."""
+def _unwritable(folder: Path, error: OSError) -> ResultsError:
+    return ResultsError(
+        f"{folder}: must be writable, got {error.strerror}. Free some space, or name another "
+        "folder with --out."
+    )
+
+
+def _command(name: str, given: Sequence[str], space: Path | None, checked: CheckedDataset) -> str:
+    """Return how to search on this data: with its own space file, or the one for any photos."""
     from search.report.data_words import is_unbalanced, suggest_size_px
 
     own = Path("spaces") / f"{name}.yaml"
-    chosen = space or (own if own.is_file() else None)
+    chosen = space or (own if own.is_file() and own != Path(_ANY_PHOTOS) else None)
     settings = []
     if chosen is None:
         rows = checked.index.rows
@@ -201,7 +259,7 @@ def _command(name: str, given: Sequence[Path], space: Path | None, checked: Chec
         settings = ["--set", f"name={name}", "--set", f"dataset.size_px={size_px}"]
         if is_unbalanced(Counter(row.label for row in rows).values()):
             settings += ["--set", "objective.metric=val_balanced_accuracy"]
-    data = [word for path in given for word in ("--data", str(path))]
+    data = [word for path in given for word in ("--data", path)]
     words = ["python", "-m", "search.run", "--space", chosen.as_posix(), *data, *settings]
     return shlex.join(words)
 

@@ -6,6 +6,7 @@ at once unpack once. A zip that changed is unpacked anew.
 
 from __future__ import annotations
 
+import errno
 import json
 import lzma
 import re
@@ -34,6 +35,11 @@ _COPY_BYTES = 2**20
 _MAX_SHOWN = 5
 _NOTE = ".unpacked.json"
 # What zipfile raises on damaged bytes, and on methods of packing that Python does not know.
+_BAD_NAME = (
+    *(errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ),
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR),  # a file in the place of another's folder
+)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _DAMAGED = (BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 
 
@@ -95,9 +101,13 @@ def unpack(path: Path) -> Path:
     except OSError as error:
         raise DatasetError(
             f"{path}: must be unpacked beside it, got {error.strerror or error} in {path.parent}. "
-            "Copy the zip to a folder you may write to, or unpack it by hand and name its "
-            "folder with --data."
+            f"{_way_out(error)}, or unpack it by hand and name its folder with --data."
         ) from error
+
+
+def unpacked_above(path: Path) -> Path | None:
+    """Return the folder of an unpacked zip that a file lies in, None when in none."""
+    return next((folder for folder in path.parents if (folder / _NOTE).is_file()), None)
 
 
 def open_archive(path: Path) -> Archive:
@@ -144,12 +154,26 @@ def _extract(archive: Archive, folder: Path) -> None:
     with ZipFile(archive.path) as packed:
         for info, parts in archive.members:
             target = folder.joinpath(*parts)
-            target.parent.mkdir(parents=True, exist_ok=True)
             try:
+                target.parent.mkdir(parents=True, exist_ok=True)
                 with packed.open(info) as source, target.open("wb") as copy:
                     shutil.copyfileobj(source, copy, _COPY_BYTES)
             except (*_DAMAGED, ValueError, RuntimeError) as error:
                 raise _damaged(archive.path, error, info.filename) from error
+            except OSError as error:
+                if error.errno not in _BAD_NAME:
+                    raise
+                raise DatasetError(
+                    f"{archive.path}: must hold files under names that can be written here, got "
+                    f"{show(shown(info.filename))} ({error.strerror}). Rename it, and pack the "
+                    "photos anew."
+                ) from error
+
+
+def _way_out(error: OSError) -> str:
+    if error.errno in _NO_ROOM:
+        return "Free some space, move the zip to another disk"
+    return "Copy the zip to a folder you may write to"
 
 
 def _folder(path: Path) -> Path:

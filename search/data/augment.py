@@ -108,14 +108,24 @@ def shrink_filter(shrink: float) -> int:
     return cv2.INTER_LINEAR if shrink <= _MOST_LINEAR else cv2.INTER_AREA
 
 
-def image_rng(seed: int, epoch: int, image_id: int) -> np.random.Generator:
-    """Return the randomness of one image in one epoch: the same in any batch, order or thread."""
-    return np.random.default_rng((seed, epoch, image_id))
+def image_rng(seed: int, epoch: int, image_id: int, turn: int = 0) -> np.random.Generator:
+    """Return the randomness of one image in one epoch: the same in any batch, order or thread.
+
+    Args:
+        turn: How often the epoch has shown the image before.
+    """
+    return np.random.default_rng((seed, epoch, image_id, turn) if turn else (seed, epoch, image_id))
 
 
-def image_draws(seed: int, epoch: int, image_ids: Ids) -> Floats:
-    """Return what `augment` would draw for each image, (B, n) in 0..1."""
-    return np.stack([image_rng(seed, epoch, k).random(NUM_DRAWS) for k in image_ids.tolist()])
+def image_draws(seed: int, epoch: int, image_ids: Ids, turns: Ids | None = None) -> Floats:
+    """Return what `augment` would draw for each image, (B, n) in 0..1.
+
+    Args:
+        turns: How often the epoch has shown each image before, (B,); never when None.
+    """
+    turns = np.zeros_like(image_ids) if turns is None else turns
+    pairs = zip(image_ids.tolist(), turns.tolist(), strict=True)
+    return np.stack([image_rng(seed, epoch, *pair).random(NUM_DRAWS) for pair in pairs])
 
 
 def plan_changes(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import os
 import shutil
 import threading
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -23,8 +22,9 @@ from search.data.store import Chunk, chunk_size, image_file
 from search.errors import DatasetError, ResourceError
 from search.records import DatasetIndex, ImageCache, fingerprint, write_json, write_text
 
-_FORMAT = 2  # part of the fingerprint: a store of another format is built anew
+_FORMAT = 3  # part of the fingerprint: a store of another format is built anew
 _SPARE_BYTES = 64 * 2**20
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NAMED = 10  # files that one error names
 
 Progress = Callable[[int, int], None]
@@ -70,9 +70,10 @@ def build_cache(
         with FileLock(cache.folder.with_name(f"{cache.folder.name}.lock")):
             builder.run(num_workers)
     except OSError as error:
+        advice = "Free disk space" if error.errno in _FULL else "Mend that, or remove the folder,"
         raise ResourceError(
             f"{cache.folder}: the image store could not be written, got {describe(error)}. "
-            "Free disk space and run the same command again: it goes on from here."
+            f"{advice} and run the same command again: it goes on from here."
         ) from error
     if builder.num_damaged and on_warning:
         on_warning(
@@ -155,7 +156,7 @@ class _Builder:
         ends = (chunk.start + chunk.num_bytes for chunk in self.known.values())
         self.end = max(ends, default=0)  # where the next JPEG goes
         cv2.setNumThreads(1)  # the pool is the parallelism
-        self.file = os.open(image_file(self.cache), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        self.file = os.open(image_file(self.cache), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             self._require_space()
             if os.pread(self.file, len(self.header), 0) != self.header:
@@ -239,7 +240,7 @@ class _Builder:
         chunk = Chunk(number, start, len(data), zlib.crc32(data), sizes)
         with self.lock, (self.cache.folder / store.CHUNKS).open("a", encoding="utf-8") as file:
             # The line before may have been cut off.
-            file.write(f"\n{json.dumps(asdict(chunk))}\n")
+            file.write(f"\n{store.chunk_line(chunk)}\n")
 
     def _finish(self) -> None:
         folder, labels = self.cache.folder, self.index.labels

@@ -66,7 +66,8 @@ def check_images(
         max_dropped: Largest share of the images, in 0..1, that may be lost. A copy that is dropped
             is not lost: the image is still there.
         num_workers: Threads that decode; with 1 no thread is started.
-        on_progress: Called with (images done, images in all).
+        on_progress: Called with (images done, images in all), as they are opened, and then once
+            more from 0 as they are compared.
 
     Returns:
         The kept images with every field filled, the problems sorted by path, and a fingerprint
@@ -83,7 +84,7 @@ def check_images(
     kept = _drop(kept, exact_copies(_rows(kept)), problems)
     rows = _rows(kept)
     thumbs = np.array([look.thumb for look in kept], np.uint8).reshape(-1, THUMB_PX, THUMB_PX)
-    pairs, hashes = near_pairs(thumbs, parts_of(rows))
+    pairs, hashes = near_pairs(thumbs, parts_of(rows), _in_images(on_progress, len(index.rows)))
     leaked = leaks(rows, pairs)
     problems += [*leaked.values(), *near_duplicates(rows, pairs, leaked)]
     rows = [replace(row, phash=f"{int(h):016x}") for row, h in zip(rows, hashes, strict=True)]
@@ -157,6 +158,13 @@ def _in_threads(index: DatasetIndex, num_workers: int) -> Iterator[list[Look]]:
             yield done.result()
 
 
+def _in_images(on_progress: Progress | None, num_images: int) -> Progress | None:
+    """Return a callback for rounds that tells `on_progress` of images."""
+    if on_progress is None:
+        return None
+    return lambda done, total: on_progress(num_images * done // total, num_images)
+
+
 def _rows(looks: Sequence[Look]) -> list[ImageRow]:
     return [look.row for look in looks]
 
@@ -174,7 +182,8 @@ def _grouped(rows: Sequence[ImageRow], pairs: Pairs, leaked: Found) -> list[Imag
     Look-alikes of one dropped image stay together, but no group reaches over given splits.
     """
     groups = group_numbers(len(rows), pairs)
-    splits = np.unique([row.split or "" for row in rows], return_inverse=True)[1]
+    # Images without a split of their own are train images, as `make_split` sees them.
+    splits = np.unique([row.split or "train" for row in rows], return_inverse=True)[1]
     stay = [k for k in range(len(rows)) if k not in leaked]
     numbers = in_order((groups * (len(rows) + 1) + splits)[stay])
     return [replace(rows[k], group=int(number)) for k, number in zip(stay, numbers, strict=True)]

@@ -22,7 +22,8 @@ def name_problems(classes: ClassesConfig, present: Iterable[str]) -> tuple[list[
 
     A name in `drop` must be there. One in `rename` may be missing, since one space file serves the
     original folders, some of them, folders renamed before, and photos of other things; but not
-    where a class looks like it, which then would keep its name, or not be merged.
+    where a class looks like it, which then would keep its name, or not be merged. Photos of other
+    things have none of the other old names, and likeness says nothing there.
 
     Args:
         present: Class names as folders and lists have them.
@@ -40,10 +41,13 @@ def name_problems(classes: ClassesConfig, present: Iterable[str]) -> tuple[list[
     ]
     untouched = [name for name in names if name not in rename and name not in rename.values()]
     missing = [old for old in rename if old not in names]
-    for old in missing:
-        if match := closest(old, untouched, _SLIP):
-            problems.append(f"dataset.classes.rename: {old!r}: unknown name. Did you mean {match}?")
-    of_no_use = [old for old in missing if rename[old] not in names]
+    slips = {old: match for old in missing if (match := closest(old, untouched, _SLIP))}
+    if len(rename) == 1 or len(missing) < len(rename):
+        problems += [
+            f"dataset.classes.rename: {old!r}: unknown name. Did you mean {match}?"
+            for old, match in slips.items()
+        ]
+    of_no_use = [old for old in missing if rename[old] not in names or old in slips]
     if problems or not of_no_use:
         return problems, []
     return [], [

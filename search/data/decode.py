@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from cv2.typing import MatLike
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from search.errors import DatasetError
 
@@ -99,8 +99,14 @@ def _decode(data: bytes, side_px: int, fit: str) -> Pixels:
             flags = _REDUCED_FLAGS[reduce_by] | cv2.IMREAD_IGNORE_ORIENTATION
             rgb = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
             if rgb is not None:
-                return _upright(rgb, int(image.getexif().get(ORIENTATION_TAG, 1)))
-        return np.asarray(ImageOps.exif_transpose(to_rgb(image)), dtype=np.uint8)
+                return _upright(rgb, _orientation(image))
+        # Read first: the copy that `to_rgb` may make has no EXIF.
+        orientation = _orientation(image)
+        return _upright(np.asarray(to_rgb(image)), orientation)
+
+
+def _orientation(image: Image.Image) -> int:
+    return int(image.getexif().get(ORIENTATION_TAG, 1))
 
 
 def _reduction(size: tuple[int, int], side_px: int, fit: str) -> int:

@@ -67,7 +67,7 @@ def leaks(rows: Sequence[ImageRow], pairs: Pairs) -> Found:
     across = turned[rank[turned[:, 0]] < rank[turned[:, 1]]]
     found: Found = {}
     for stays, goes in across[np.argsort(rank[across[:, 0]], kind="stable")].tolist():
-        if goes not in found:
+        if goes not in found and stays not in found:  # what is dropped itself has no right
             found[goes] = _between(rows[goes], rows[stays], "leak", "looks like {other}")
     return found
 

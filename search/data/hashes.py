@@ -6,7 +6,8 @@ windows at once. A window needs no resizing, because a cosine wave may be laid o
 pixels, and mirroring only changes the sign of the odd waves.
 
 Hashes are looked up by multi-index hashing: of the four 16-bit keys of two hashes that differ in d
-bits, one differs in at most d // 4.
+bits, one differs in at most d // 4. Where many hashes share their keys, as photos on one background
+do, looking up would cost more than comparing them all, and they are compared.
 
 References:
     Zauner 2010, Implementation and benchmarking of perceptual image hash functions.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +32,7 @@ Hashes = NDArray[np.uint64]
 Spectra = NDArray[np.float32]
 """(N, WAVES, WAVES): amplitude of each pair of vertical and horizontal cosine waves."""
 Numbers = NDArray[np.int64]
+Floats = NDArray[np.floating[Any]]
 Window = tuple[float, float, float, float]
 """Top, left, height and width, in shares of the image."""
 
@@ -40,6 +43,7 @@ _HASHED = 8  # lowest waves that a hash is made of
 _KEY_BITS = 16
 _BLOCK = 1_000_000  # pairs held in memory at once
 _BATCH = 4096  # images transformed at once
+_LOOKED_UP = 8  # looking up a pair takes as long as comparing so many
 
 
 def spectra_of(thumbs: Thumbs, window: Window) -> tuple[Spectra, Hashes, Hashes]:
@@ -62,21 +66,20 @@ def spectra_of(thumbs: Thumbs, window: Window) -> tuple[Spectra, Hashes, Hashes]
     return spectra, hashes, mirrored
 
 
-def waves(start: NDArray[np.float64], length: NDArray[np.float64]) -> NDArray[np.float64]:
+def waves(start: Floats, length: Floats) -> Floats:
     """Return cosine waves over parts of a row of pixels, (..., WAVES, THUMB_PX).
 
     Args:
-        start: Where each part begins, in shares of the row.
+        start: Where each part begins, in shares of the row; its precision is the result's.
         length: How long each part is.
     """
-    edges = np.arange(THUMB_PX + 1) / THUMB_PX
+    edges = (np.arange(THUMB_PX + 1) / THUMB_PX).astype(start.dtype)
+    number = np.arange(WAVES)[:, None].astype(start.dtype)
     begin, end = start[..., None], (start + length)[..., None]
     low, high = np.clip(edges[:-1], begin, end), np.clip(edges[1:], begin, end)
     middle = ((low + high) / 2 - begin) / length[..., None]
     covered = (high - low) * THUMB_PX  # how much of each pixel lies inside
-    return np.asarray(
-        np.cos(np.pi * np.arange(WAVES)[:, None] * middle[..., None, :]) * covered[..., None, :]
-    )
+    return np.asarray(np.cos(np.pi * number * middle[..., None, :]) * covered[..., None, :])
 
 
 def near_hashes(
@@ -91,6 +94,7 @@ def near_hashes(
         key_bits: In how many bits one of the four keys may differ, k. Every pair that differs in
             up to 4 k + 3 bits is found, and a falling share of those beyond.
     """
+    left_to_look_up = len(queries) * len(hashes) // _LOOKED_UP
     probes = [
         np.uint16(sum(1 << bit for bit in bits))
         for number in range(key_bits + 1)
@@ -101,11 +105,24 @@ def near_hashes(
         keys = _key(queries, shift)
         for probe in probes:
             first, last = starts[keys ^ probe], starts[(keys ^ probe).astype(np.int64) + 1]
+            left_to_look_up -= int((last - first).sum())
+            if left_to_look_up < 0:
+                yield from _compared(queries, hashes, max_bits)
+                return
             for left, places in _spread(first, last - first):
                 right = order[places]
                 close = np.bitwise_count(queries[left] ^ hashes[right]) <= max_bits
                 if close.any():
                     yield left[close], right[close]
+
+
+def _compared(queries: Hashes, hashes: Hashes, max_bits: int) -> Iterator[tuple[Numbers, Numbers]]:
+    """Compare all with all: yield blocks of pairs that differ in up to `max_bits` bits."""
+    rows = max(1, _BLOCK // max(1, len(hashes)))
+    for low in range(0, len(queries), rows):
+        bits = np.bitwise_count(queries[low : low + rows, None] ^ hashes)
+        left, right = np.nonzero(bits <= max_bits)
+        yield left + low, right
 
 
 def _phash(low: NDArray[np.float64]) -> Hashes:

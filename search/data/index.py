@@ -40,7 +40,7 @@ def build_index(roots: Sequence[Path], classes: ClassesConfig | None = None) -> 
     """
     classes = classes or ClassesConfig()
     folders = _folders(roots)
-    found = [_scan(root, folders) for root in _resolved(roots)]
+    found = [_scan(root, folders.index(_folder(root))) for root in _resolved(roots)]
     problems = [item for one in found for item in one.problems]
     texts = [text for label, text in problems if not is_dropped(label, classes)]
     names = {row.label for one in found for row in one.rows} | {name for name, _ in problems}
@@ -113,8 +113,13 @@ def _folders(roots: Sequence[Path]) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(map(_folder, _resolved(roots))))
 
 
-def _scan(root: Path, folders: Sequence[Path]) -> Found:
-    number = folders.index(_folder(root))
+def root_problems(root: Path) -> list[str]:
+    """Return why a root can hold no data set, whatever its classes are called."""
+    found = _scan(_resolve(root), 0)
+    return [text for label, text in found.problems if not label]
+
+
+def _scan(root: Path, number: int) -> Found:
     return read_listing(root, number) if is_listing(root) else scan_folder(root, number)
 
 

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from search.data.walk import (
+    Inode,
+    has_images,
+    holds_image,
+    inode,
+    is_image,
+    listed,
+    subfolders,
+    walk,
+)
 from search.records import ImageRow
 
-IMAGE_EXTENSIONS = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff"}
-    | {".ppm", ".pgm", ".pbm", ".avif"}
-)
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -25,10 +32,7 @@ SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
-# What unpacking an archive made on a Mac leaves behind.
-_SKIPPED_FOLDERS = frozenset({"__MACOSX"})
-
-Inode = tuple[int, int]
+_MAX_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -39,11 +43,13 @@ class Found:
         rows: Images, in no order.
         problems: Sentences, each with the class it is about, or "" when about the root.
         warnings: Sentences on what was left out.
+        skipped: Numbers of files in class folders that are no images, by extension.
     """
 
     rows: list[ImageRow] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
 
 
 def scan_folder(root: Path, number: int) -> Found:
@@ -62,12 +68,17 @@ def scan_folder(root: Path, number: int) -> Found:
     if not splits:
         _scan_parent(found, root, number, root, None)
     used = {parent for parents in splits.values() for parent in parents}
-    for folder in _subfolders(root) if splits else ():
+    for folder in subfolders(root) if splits else ():
         if folder not in used:
             found.warnings.append(f"{folder}: not a split with class folders, left out")
     for split, parents in splits.items():
         for parent in parents:
             _scan_parent(found, root, number, parent, split)
+    if found.skipped:
+        found.warnings.append(
+            f"{root}: {_files(found.skipped)} left out, of no image format that is read here. "
+            "Convert photos among them to JPEG."
+        )
     return found
 
 
@@ -93,10 +104,11 @@ def find_class_root(folder: Path, max_depth: int = 4) -> Path | None:
     level = [folder]
     for _ in range(max_depth + 1):
         for candidate in level:
-            classes = _class_folders(candidate)
-            if split_folders(candidate) or (len(classes) > 1 and not _are_flat_splits(classes)):
+            # Where no folder holds images itself, all that hold some further down are classes.
+            classes = _class_folders(candidate) or _with_images(candidate)
+            if split_folders(candidate) or (len(classes) > 1 and not _named_as_splits(classes)):
                 return candidate
-        level = [child for parent in level for child in _subfolders(parent)]
+        level = [child for parent in level for child in subfolders(parent)]
     return None
 
 
@@ -104,14 +116,19 @@ def split_folders(root: Path) -> dict[str, list[Path]]:
     """Return the split folders of a root by split; {} when its folders are classes.
 
     A class may be called "train" (the vehicle): only a train folder that itself holds folders of
-    images makes splits.
+    images, at any depth, makes splits.
     """
     found: dict[str, list[Path]] = defaultdict(list)
-    for folder in _subfolders(root):
-        split = SPLIT_NAMES.get(folder.name.casefold())
-        if split and _class_folders(folder):
+    for folder in subfolders(root):
+        split = split_of(folder.name)
+        if split and any(map(has_images, subfolders(folder))):
             found[split].append(folder)
     return dict(found) if "train" in found else {}
+
+
+def split_of(name: str) -> str | None:
+    """Return the split that a folder's or a list's word means: train, Training_set, val images …"""
+    return SPLIT_NAMES.get(re.sub(r"[\s_-]*(set|data|images)$", "", name.casefold()))
 
 
 def class_name(text: str) -> str:
@@ -126,25 +143,19 @@ def shown(text: str) -> str:
 
 def _scan_parent(found: Found, root: Path, number: int, parent: Path, split: str | None) -> None:
     """Take every folder of `parent` as a class."""
-    folders = _subfolders(parent)
-    if split is None and len(folders) > 1 and _are_flat_splits(folders):
-        names = ", ".join(folder.name for folder in folders)
-        found.problems.append(
-            (
-                "",
-                f"{root}: {names} must each hold one folder of images per class, got images "
-                "without. Sort them into class folders, or name a .csv list of their labels.",
-            )
-        )
+    folders = subfolders(parent)
+    problem = _splits_problem(root, folders) if split is None else ""
+    if problem:
+        found.problems.append(("", problem))
         return
     # A link up to any of these would list the whole data set once more, inside a class.
-    above = frozenset(_inode(folder) for folder in (parent, *parent.parents))
+    above = frozenset(inode(folder) for folder in (parent, *parent.parents))
     for folder in folders:
-        if _inode(folder) in above:
+        if inode(folder) in above:
             found.warnings.append(f"{folder}: links to a folder that it is in, left out")
         else:
             _scan_class(found, root, number, folder, split, above)
-    loose = sum(1 for entry in _entries(parent) if _is_image(entry))
+    loose = sum(1 for entry in listed(parent) if is_image(entry))
     if loose:
         images = "1 image lies" if loose == 1 else f"{loose:,} images lie"
         found.warnings.append(f"{parent}: {images} beside the class folders, left out")
@@ -159,9 +170,9 @@ def _scan_class(
     above: frozenset[Inode],
 ) -> None:
     label = class_name(folder.name)
-    start = len(found.rows)
+    start, skipped = len(found.rows), found.skipped.copy()
     try:
-        for file in _walk(folder, above):
+        for file in walk(folder, above, found.skipped, found.warnings):
             path = file.relative_to(root).as_posix()
             found.rows.append(ImageRow(path, number, label, split))
     except OSError as error:
@@ -174,80 +185,49 @@ def _scan_class(
         text = f"{root}: class folder {shown(label)} has no readable name. Rename it."
         found.problems.append((label, text))
     elif len(found.rows) == start:
+        others = found.skipped - skipped
+        got = f"only {_files(others)}" if others else "none"
         text = (
-            f"{folder}: a class folder must hold images, got none. "
-            "Add images, remove the folder, or name it in dataset.classes.drop."
+            f"{folder}: a class folder must hold images, got {got}. "
+            f"{'Convert them to JPEG' if others else 'Add images'}, remove the folder, or name it "
+            "in dataset.classes.drop."
         )
         found.problems.append((label, text))
 
 
-def _walk(folder: Path, above: frozenset[Inode]) -> Iterator[Path]:
-    """Yield the image files below a folder, following links but never round in circles."""
-    here = _inode(folder)
-    if here in above:
-        return
-    with os.scandir(folder) as entries:
-        listed = sorted(entries, key=lambda entry: entry.name)
-    for entry in listed:
-        if _is_folder(entry):
-            if not _is_skipped(entry.name):
-                yield from _walk(folder / entry.name, above | {here})
-        elif _is_image(entry):
-            yield folder / entry.name
-
-
-def _inode(folder: Path) -> Inode:
-    status = folder.stat()
-    return status.st_dev, status.st_ino
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    names = (entry.name for entry in _entries(folder) if _is_folder(entry))
-    return [folder / name for name in names if not _is_skipped(name)]
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except OSError:  # whoever needs what is inside says so
-        return []
+def _files(numbers: Counter[str]) -> str:
+    """Write numbers of files as "10 .heic, 1 .mp4 files"."""
+    kinds = ", ".join(f"{number:,} {kind}" for kind, number in numbers.most_common(_MAX_SHOWN))
+    more = ", …" if len(numbers) > _MAX_SHOWN else ""
+    return f"{kinds}{more} file{'s' if numbers.total() > 1 else ''}"
 
 
 def _class_folders(folder: Path) -> list[Path]:
     """Return the subfolders that directly hold an image."""
-    return [child for child in _subfolders(folder) if _holds_image(child)]
+    return [child for child in subfolders(folder) if holds_image(child)]
 
 
-def _holds_image(folder: Path) -> bool:
-    try:
-        with os.scandir(folder) as entries:
-            return any(map(_is_image, entries))
-    except OSError:
-        return False
+def _with_images(folder: Path) -> list[Path]:
+    return [child for child in subfolders(folder) if has_images(child)]
 
 
-def _are_flat_splits(folders: Iterable[Path]) -> bool:
-    """Tell whether folders are named as splits only: such are no classes."""
-    return all(folder.name.casefold() in SPLIT_NAMES for folder in folders)
+def _named_as_splits(folders: Sequence[Path]) -> list[str]:
+    """Return the names of folders that are splits, not classes: one alone may be a class."""
+    found = [one for one in folders if split_of(one.name) and has_images(one)]
+    return [folder.name for folder in found] if len(found) > 1 else []
 
 
-def _is_skipped(name: str) -> bool:
-    return name.startswith(".") or name in _SKIPPED_FOLDERS
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
-
-
-def _is_image(entry: os.DirEntry[str]) -> bool:
-    """Tell by its name; a dangling link counts, so that the check names it, but not a pipe."""
-    if entry.name.startswith(".") or Path(entry.name).suffix.casefold() not in IMAGE_EXTENSIONS:
-        return False
-    try:
-        return entry.is_file() or (entry.is_symlink() and not Path(entry).exists())
-    except OSError:
-        return True
+def _splits_problem(root: Path, folders: Sequence[Path]) -> str:
+    """Return why folders that make no splits make no classes either, "" if they do."""
+    names = _named_as_splits(folders)
+    if not names:
+        return ""
+    if not any(split_of(name) == "train" for name in names):
+        return (
+            f"{root}: split folders must include one called train, got {', '.join(names)}. "
+            "Rename one, or name each with --data to merge them."
+        )
+    return (
+        f"{root}: {', '.join(names)} must each hold one folder of images per class, got images "
+        "without. Sort them into class folders, or name a .csv list of their labels."
+    )

@@ -27,6 +27,7 @@ from search.data.augment_batch import augment_batch
 from search.data.store import Images, StoredImages, open_images
 from search.records import Ids, ImageCache, fingerprint
 from trainables.contract import Augmentation
+from trainables.sampling import epoch_order, turns_of
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 """Images (B, 3, S, S) uint8 RGB in channels-last memory order, labels (B,) int64."""
@@ -76,28 +77,39 @@ class CachedData:
         return len(self.val_ids)
 
     def train_batches(
-        self, *, batch_size: int, epoch: int, seed: int, augmentation: Augmentation
+        self,
+        *,
+        batch_size: int,
+        epoch: int,
+        seed: int,
+        augmentation: Augmentation,
+        balanced: bool = False,
     ) -> Iterator[Batch]:
         """Yield one shuffled, augmented epoch; the same arguments give the same batches."""
-        order = np.random.default_rng((seed, epoch)).permutation(self.train_ids)
-        make = self._augmented(augmentation, seed, epoch)
-        return self._batches(batch_ids(order, batch_size), make)
+        rng = np.random.default_rng((seed, epoch))
+        rows = epoch_order(self.labels[self.train_ids], rng, balanced=balanced)
+        return self._augmented(self.train_ids[rows], batch_size, augmentation, seed, epoch)
 
     def view_batches(
         self, *, batch_size: int, view: int, augmentation: Augmentation, seed: int
     ) -> Iterator[Batch]:
         """Yield the training images once, in id order: clean in view 0, augmented in any other."""
         changes = augmentation if view else Augmentation()
-        make = self._augmented(changes, seed, view)
-        return self._batches(batch_ids(self.train_ids, batch_size), make)
+        return self._augmented(self.train_ids, batch_size, changes, seed, view)
 
     def _augmented(
-        self, augmentation: Augmentation, seed: int, epoch: int
-    ) -> Callable[[Ids], torch.Tensor]:
+        self, order: Ids, batch_size: int, augmentation: Augmentation, seed: int, epoch: int
+    ) -> Iterator[Batch]:
+        chunks = batch_ids(order, batch_size)
         if augmentation == Augmentation():  # the very pixels of evaluation, on any device
-            return self._clean
+            return self._batches(chunks, self._clean)
         change = self._changed_there if self._is_elsewhere else self._changed
-        return lambda ids: change(ids, augmentation, image_draws(seed, epoch, ids))
+        turns = iter(batch_ids(turns_of(order), batch_size))  # batches are made in their order
+
+        def make(ids: Ids) -> torch.Tensor:
+            return change(ids, augmentation, image_draws(seed, epoch, ids, next(turns)))
+
+        return self._batches(chunks, make)
 
     def val_batches(self, *, batch_size: int) -> Iterator[Batch]:
         """Yield the validation images once, in id order, not augmented."""

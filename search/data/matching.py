@@ -6,6 +6,10 @@ comparison of gradients decides, after the window has been moved and scaled to f
 because what photos of one kind share is the broad light and dark; of two shots of a shark against
 blue water the outline decides.
 
+Photos on one background resemble each other in every pair, and fitting them all would take hours.
+So of an image with many partners only those are fitted that first promise to match: of planted
+copies all do through one of the windows, of pairs on one background one in twenty.
+
 An image with hardly any fine detail, such as a tiny scan enlarged, shows too little to be told from
 its like; it must match almost perfectly. One colour alone never matches.
 
@@ -15,30 +19,18 @@ photo twice; the first that is not scores 0.86. Of planted copies of every kind 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from search.data.hashes import (
-    MIRROR,
-    WAVES,
-    Hashes,
-    Numbers,
-    Spectra,
-    Thumbs,
-    Window,
-    near_hashes,
-    spectra_of,
-    waves,
-)
+from search.data.fitting import FREQUENCY, Unit, fitted, normalised, slopes_of
+from search.data.hashes import Hashes, Numbers, Spectra, Thumbs, Window, near_hashes, spectra_of
 
 Pairs = NDArray[np.int64]
 """(P, 2): numbers of two images."""
-Unit = NDArray[np.float32]
-"""(N, WAVES²) gradient spectra of length 1: their products are similarities in -1..1."""
 
 WHOLE: Window = (0.0, 0.0, 1.0, 1.0)
 CROPS: tuple[Window, ...] = (
@@ -53,21 +45,19 @@ MIN_PLAIN_SIMILARITY = 0.995  # where detail is below MIN_DETAIL
 MIN_DETAIL = 0.3
 _FINE = 8  # waves across the image; above is detail
 _WORTH_FITTING = 0.5  # similarity before the window is fitted
+_CLOSE = 0.8  # of an image with many partners
+_PROMISING = 0.9  # similarity that the slopes of a spectrum foretell
+_CROWD = 8  # partners of one image through one window; of more, the promising are fitted
+_MOST_FITTED = 16
 _FLAT_STD = 2.0  # grey levels; below, there is nothing to compare
-_FIT_STEPS = 3
-_FIT_MOVE = 0.03  # longest step of a window's edge, in shares of the image
-_DELTA = 0.01
-_DAMPING = 1e-6
-_BATCH = 4096  # pairs compared at once
+_BATCH = 4096  # pairs fitted, or found alike, at once
 _POOL = 200_000  # pairs gathered before they are compared
-
-_FREQUENCY = np.hypot(np.arange(WAVES)[:, None], np.arange(WAVES))
-_SHARE = np.where(np.arange(WAVES) == 0, np.sqrt(0.5), 1.0)  # the constant wave has half the weight
-# Amplitude times frequency: the amplitude of the gradient.
-_GRADIENT = (_FREQUENCY * _SHARE[:, None] * _SHARE).astype(np.float32)
+_DENSE = 16  # multiply all with all where up to so many times the pairs asked for come out
 
 
-def near_pairs(thumbs: Thumbs, parts: Numbers) -> tuple[Pairs, Hashes]:
+def near_pairs(
+    thumbs: Thumbs, parts: Numbers, on_round: Callable[[int, int], None] | None = None
+) -> tuple[Pairs, Hashes]:
     """Find the pairs of images that show the same photo.
 
     A film of a thousand frames has half a million such pairs. Only as many are returned as connect
@@ -76,6 +66,7 @@ def near_pairs(thumbs: Thumbs, parts: Numbers) -> tuple[Pairs, Hashes]:
     Args:
         thumbs: (N, THUMB_PX, THUMB_PX) uint8 grey.
         parts: (N,) number of the part of each image, such as its class and split.
+        on_round: Called with (rounds done, rounds in all).
 
     Returns:
         Pairs (P, 2), sorted, each once; and the perceptual hash of every image, (N,).
@@ -84,12 +75,14 @@ def near_pairs(thumbs: Thumbs, parts: Numbers) -> tuple[Pairs, Hashes]:
     spectra, hashes, _ = spectra_of(thumbs, WHOLE)
     matcher = _Matcher(thumbs[shows], spectra[shows], parts[shows])
     of_shown = hashes[shows]
-    for window in (WHOLE, *CROPS):
+    for done, window in enumerate((WHOLE, *CROPS), start=1):
         spectra, plain, turned = spectra_of(thumbs[shows], window)
         key_bits = _WHOLE_KEY_BITS if window == WHOLE else _CROP_KEY_BITS
         for flip, queries in ((False, plain), (True, turned)):
             proposed = near_hashes(queries, of_shown, max_bits=MAX_BITS, key_bits=key_bits)
-            matcher.compare(proposed, window, _normalised(spectra, flip), flip)
+            matcher.compare(proposed, window, normalised(spectra, flip), flip)
+        if on_round:
+            on_round(done, 1 + len(CROPS))
     return np.unique(np.sort(shows[matcher.pairs], axis=1), axis=0), hashes
 
 
@@ -114,8 +107,8 @@ class _Matcher:
     def __init__(self, thumbs: Thumbs, spectra: Spectra, parts: Numbers) -> None:
         self.pairs: Pairs = np.empty((0, 2), np.int64)
         self._thumbs = thumbs
-        self._whole = _normalised(spectra)
-        fine = np.square(self._whole[:, _FREQUENCY.ravel() > _FINE]).sum(axis=1)
+        self._whole = normalised(spectra)
+        fine = np.square(self._whole[:, FREQUENCY.ravel() > _FINE]).sum(axis=1)
         self._plain = fine < MIN_DETAIL
         self._groups = np.arange(len(thumbs))
         self._parts = parts
@@ -133,33 +126,69 @@ class _Matcher:
             flip: The first image is mirrored.
         """
         for pairs in self._pooled(proposed):
-            while len(pairs):
-                some, pairs = pairs[:_BATCH], pairs[_BATCH:]
-                alike = some[self._match(some, window, ours, flip)]
-                if len(alike):
-                    self._add(alike)
-                    pairs = pairs[self._is_news(pairs)]
+            left, right = pairs.T
+            plain = self._plain[left] | self._plain[right]
+            needed = np.where(plain, MIN_PLAIN_SIMILARITY, MIN_SIMILARITY)
+            score = _products(ours, left, self._whole, right)
+            for some in self._news_of(pairs[score >= needed]):
+                self._add(some)
+            near = (score >= _WORTH_FITTING) & (score < needed) & ~plain
+            near[near] = self._is_news(pairs[near])
+            for some in self._news_of(self._to_fit(pairs[near], score[near], window, flip)):
+                left, right = some.T
+                score = fitted(self._thumbs[left], window, self._whole[right], flip)
+                self._add(some[score >= MIN_SIMILARITY])
 
     def _pooled(self, proposed: Iterator[tuple[Numbers, Numbers]]) -> Iterator[Pairs]:
         """Gather pairs that would be news, each once, until comparing them is worth a step."""
-        pool = np.empty((0, 2), np.int64)
+        num = max(1, len(self._thumbs))
+        pool: list[Numbers] = []
         for block in proposed:
             pairs = np.column_stack(block)
-            pool = np.concatenate([pool, pairs[self._is_news(pairs)]])
-            if len(pool) >= _POOL:
-                yield np.unique(pool, axis=0)
-                pool = pool[:0]
-        yield np.unique(pool, axis=0)
+            pairs = pairs[self._is_news(pairs)]
+            pool.append(pairs[:, 0] * num + pairs[:, 1])
+            if sum(map(len, pool)) >= _POOL:
+                yield np.column_stack(np.divmod(np.unique(np.concatenate(pool)), num))
+                pool = []
+        if pool:
+            yield np.column_stack(np.divmod(np.unique(np.concatenate(pool)), num))
 
-    def _match(self, pairs: Pairs, window: Window, ours: Unit, flip: bool) -> NDArray[np.bool_]:
-        left, right = pairs.T
-        plain = self._plain[left] | self._plain[right]
-        needed = np.where(plain, MIN_PLAIN_SIMILARITY, MIN_SIMILARITY)
-        theirs = self._whole[right]
-        score = np.einsum("ij,ij->i", ours[left], theirs)
-        fit = np.flatnonzero((score >= _WORTH_FITTING) & (score < needed) & ~plain)
-        score[fit] = _fitted(self._thumbs[left[fit]], window, theirs[fit], flip)
-        return np.asarray(score >= needed)
+    def _news_of(self, pairs: Pairs) -> Iterator[Pairs]:
+        """Yield batches of those pairs that, after all batches before, would still be news."""
+        while len(pairs := pairs[self._is_news(pairs)]):
+            yield pairs[:_BATCH]
+            pairs = pairs[_BATCH:]
+
+    def _to_fit(
+        self, pairs: Pairs, score: NDArray[np.float32], window: Window, flip: bool
+    ) -> Pairs:
+        """Return all partners of an image that has few, else those that promise most."""
+        crowded = np.bincount(pairs[:, 0], minlength=len(self._thumbs))[pairs[:, 0]] > _CROWD
+        close = crowded & (score >= _CLOSE)
+        promise = self._promise(pairs[close], score[close], window, flip)
+        hopeful = np.flatnonzero(promise >= _PROMISING)
+        left = pairs[close][hopeful, 0]
+        order = np.lexsort((-promise[hopeful], left))
+        left = left[order]
+        rank = np.arange(len(left)) - np.searchsorted(left, left)  # among the image's partners
+        best = pairs[close][hopeful[order[rank < _MOST_FITTED]]]
+        return np.concatenate([pairs[~crowded], best])
+
+    def _promise(
+        self, pairs: Pairs, score: NDArray[np.float32], window: Window, flip: bool
+    ) -> NDArray[np.float32]:
+        """Foretell the similarity after fitting.
+
+        What small moves of a window's edges make of a spectrum lies, to first order, in the space
+        of the spectrum and its four slopes: they bring it as near to another as that one's
+        projection on the space.
+        """
+        images, place = _places(pairs[:, 0], len(self._thumbs))
+        slopes = slopes_of(self._thumbs[images], window, flip)
+        square = np.square(score)
+        for k in range(slopes.shape[1]):
+            square += np.square(_products(slopes[:, k], place, self._whole, pairs[:, 1]))
+        return np.sqrt(square)
 
     def _is_news(self, pairs: Pairs) -> NDArray[np.bool_]:
         left, right = pairs.T
@@ -181,6 +210,8 @@ class _Matcher:
         return np.asarray(self._parts[others] * len(self._parts) + images)
 
     def _add(self, pairs: Pairs) -> None:
+        if not len(pairs):
+            return
         left, right = pairs.T
         self.pairs = np.concatenate([self.pairs, pairs])
         self._groups = group_numbers(len(self._thumbs), self.pairs)
@@ -188,48 +219,23 @@ class _Matcher:
         self._known = np.union1d(self._known, np.concatenate(codes))
 
 
-def _fitted(thumbs: Thumbs, window: Window, theirs: Unit, flip: bool) -> NDArray[np.float32]:
-    """Move and scale a window of each image to where it looks most like its partner.
-
-    Gauss-Newton steps on the four edges.
-
-    Returns:
-        The similarity there, (P,).
-    """
-    windows = np.tile(np.array(window), (len(thumbs), 1))
-    best = _seen_through(thumbs, windows, flip)
-    score: NDArray[np.float32] = np.einsum("ij,ij->i", best, theirs)
-    for _ in range(_FIT_STEPS):
-        slopes = np.stack(
-            [
-                _seen_through(thumbs, windows + edge, flip)
-                - _seen_through(thumbs, windows - edge, flip)
-                for edge in np.eye(4) * _DELTA
-            ],
-            axis=-1,
-        ) / (2 * _DELTA)
-        missing = theirs - best * score[:, None]
-        turned = slopes.transpose(0, 2, 1)
-        step = np.linalg.solve(turned @ slopes + _DAMPING * np.eye(4), turned @ missing[..., None])
-        moved = windows + np.clip(step[..., 0], -_FIT_MOVE, _FIT_MOVE)
-        seen = _seen_through(thumbs, moved, flip)
-        new = np.einsum("ij,ij->i", seen, theirs)
-        better = new > score
-        windows[better], best[better], score[better] = moved[better], seen[better], new[better]
-    return score
+def _products(ours: Unit, left: Numbers, theirs: Unit, right: Numbers) -> NDArray[np.float32]:
+    """Multiply ours[left[k]] with theirs[right[k]] for every k, (P,)."""
+    rows, row = _places(left, len(ours))
+    columns, column = _places(right, len(theirs))
+    if len(rows) * len(columns) <= _DENSE * len(left):
+        return np.asarray((ours[rows] @ theirs[columns].T)[row, column], np.float32)
+    found = np.empty(len(left), np.float32)
+    for k in range(0, len(left), _BATCH):
+        some = slice(k, k + _BATCH)
+        np.einsum("ij,ij->i", ours[left[some]], theirs[right[some]], out=found[some])
+    return found
 
 
-def _seen_through(thumbs: Thumbs, windows: NDArray[np.float64], flip: bool) -> Unit:
-    """Return the normalised spectrum of a window of its own for each image."""
-    down, across = (waves(windows[:, k], windows[:, 2 + k]).astype(np.float32) for k in (0, 1))
-    return _normalised(down @ thumbs.astype(np.float32) @ across.transpose(0, 2, 1), flip)
-
-
-def _normalised(spectra: Spectra, flip: bool = False) -> Unit:
-    weights = _GRADIENT * MIRROR if flip else _GRADIENT
-    gradient = (spectra * weights).reshape(len(spectra), WAVES * WAVES)
-    norm = np.linalg.norm(gradient, axis=1, keepdims=True)
-    return np.asarray(gradient / np.maximum(norm, 1e-6), np.float32)
+def _places(numbers: Numbers, most: int) -> tuple[Numbers, Numbers]:
+    """Return the numbers that occur, below `most`, and the place of each among them."""
+    occurs = np.bincount(numbers, minlength=most) > 0
+    return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[numbers]
 
 
 def _std(thumbs: Thumbs) -> NDArray[np.float64]:

@@ -17,10 +17,11 @@ from filelock import FileLock
 
 from search.data.archive import is_archive, unpack
 from search.data.decode import describe
-from search.data.layout import find_class_root, folder_problem
+from search.data.index import dataset_error, root_problems
+from search.data.layout import find_class_root
 from search.data.listing import find_listings
 from search.data.rendered_cars import draw_cars
-from search.errors import DatasetError
+from search.errors import DatasetError, SearchError
 
 SAMPLES: dict[str, Callable[[Path], None]] = {"rendered_cars": draw_cars}
 _KAGGLE = ("www.kaggle.com", 443)
@@ -51,15 +52,14 @@ def fetch_dataset(roots: Sequence[Path], source: str | None, sample: str | None)
         sample: Drawn into `<root>.sample` when the source cannot be had: `rendered_cars`, or None.
 
     Raises:
-        DatasetError: The data is missing and cannot be had, or a zip cannot be used.
-        ResourceError: A zip needs more disk than is free.
+        DatasetError: The data is missing and cannot be had, or a zip cannot be used; all problems
+            of all roots in one message.
+        ResourceError: A zip needs more disk than is free, and nothing else is wrong.
     """
     roots = tuple(roots)
-    missing = [root for root in roots if is_missing(root)]
-    if not missing:
-        return Fetched(tuple(_unpacked(root) if is_archive(root) else root for root in roots))
-    if source is None or len(roots) != 1:
-        raise DatasetError("\n".join(folder_problem(root) for root in missing))
+    missing = any(map(is_missing, roots))
+    if not missing or source is None or len(roots) != 1:
+        return Fetched(_usable(roots))
     _check_names(source, sample)
     root = roots[0]
     try:
@@ -76,6 +76,27 @@ def fetch_dataset(roots: Sequence[Path], source: str | None, sample: str | None)
         f"This study runs on a DRAWN SAMPLE, {sample}: its accuracy says nothing about photos."
     )
     return Fetched((folder,), is_sample=True, warnings=(warning,))
+
+
+def _usable(roots: Sequence[Path]) -> tuple[Path, ...]:
+    """Return the roots with what is in the zips for the zips.
+
+    Raises:
+        DatasetError, ResourceError: As `fetch_dataset`.
+    """
+    usable: list[Path] = []
+    errors: list[SearchError] = []
+    for root in roots:
+        try:
+            usable.append(_unpacked(root) if is_archive(root) else root)
+        except SearchError as error:
+            errors.append(error)
+    if not errors and not any(map(is_missing, usable)):
+        return tuple(usable)
+    problems = [*map(str, errors), *(text for root in usable for text in root_problems(root))]
+    if errors and len(problems) == 1:
+        raise errors[0]
+    raise dataset_error("The data", problems)
 
 
 def is_missing(root: Path) -> bool:

@@ -158,14 +158,26 @@ def _take(groups: list[list[int]], target: int, num_left: int) -> tuple[list[int
 
 def _require_enough(index: DatasetIndex, part_of: list[str]) -> None:
     counts = Counter((row.label, part) for row, part in zip(index.rows, part_of, strict=True))
+    groups: dict[str, set[int]] = defaultdict(set)
+    for image_id, row in enumerate(index.rows):
+        groups[row.label].add(row.group if row.group >= 0 else -1 - image_id)
     problems = []
     for label in index.classes:
         have = {part: counts[label, part] for part in PARTS}
         if have["train"] < MIN_TRAIN_IMAGES or not have["val"] or not have["test"]:
+            total, different = sum(have.values()), len(groups[label])
             got = ", ".join(f"{number} {part}" for part, number in have.items())
+            add = "Add images"
+            if total >= MIN_TRAIN_IMAGES + 2 and different < total:
+                got += (
+                    f": its {total} images are {different} different "
+                    f"{'picture' if different == 1 else 'pictures'}, and look-alikes are never "
+                    "parted"
+                )
+                add = "Add other images"
             problems.append(
                 f"class {label}: needs at least {MIN_TRAIN_IMAGES} train, 1 val and 1 test images "
-                f"after the check, got {got}. Add images, or remove the class."
+                f"after the check, got {got}. {add}, or remove the class."
             )
     if problems:
         raise dataset_error("The split", problems)

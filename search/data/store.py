@@ -2,8 +2,9 @@
 
 A store is a folder. `images.npy` holds the squares as pixels, row i is image id i; where those are
 too many for the disk, `images.jpegs` holds them as JPEG, one after the other. Either is written in
-chunks, and `chunks.jsonl` lists them, a line each: place in the file, length, CRC-32. `labels.npy`
-holds the labels. `meta.json` is written last: a folder without it is not finished.
+chunks, and `chunks.txt` lists them, a line each: the line's own CRC-32, then place in the file,
+length and CRC-32 of the chunk. `labels.npy` holds the labels. `meta.json` is written last: a folder
+without it is not finished.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from search.errors import DatasetError
 from search.records import Ids, ImageCache
 
 IMAGES = {"pixels": "images.npy", "jpeg": "images.jpegs"}
-LABELS, CHUNKS, META = "labels.npy", "chunks.jsonl", "meta.json"
+LABELS, CHUNKS, META = "labels.npy", "chunks.txt", "meta.json"
 JPEG_QUALITY = 95
 _JPEG_SHARE = 0.3  # of the bytes of the pixels, at most, in sets of real photos
 _JPEG_FLAGS = [
@@ -130,7 +131,7 @@ def open_images(cache: ImageCache) -> tuple[StoredImages, Ids]:
             raise ValueError("other files than its meta.json says")
         chunks = read_chunks(cache)
         starts, sizes = _places(cache, num_images, chunks)
-        labels = np.load(cache.folder / LABELS)
+        labels = _read_labels(cache.folder / LABELS)
         if len(labels) != num_images:
             raise ValueError(f"{len(labels)} labels of {num_images} images")
         return StoredImages(image_file(cache), starts, sizes, cache.side_px), labels
@@ -139,6 +140,14 @@ def open_images(cache: ImageCache) -> tuple[StoredImages, Ids]:
             f"{cache.folder}: must be a complete image store, got a missing or damaged one "
             f"({error}). Start the study again: it is rebuilt."
         ) from error
+
+
+def _read_labels(path: Path) -> Ids:
+    try:
+        labels: Ids = np.load(path)
+    except Exception as error:  # NumPy parses the header as Python: damage raises anything
+        raise ValueError(f"{path.name} is damaged") from error
+    return labels
 
 
 def choose_format(
@@ -237,15 +246,21 @@ def first_line(cache: ImageCache) -> str:
     return json.dumps({"fingerprint": cache.fingerprint})
 
 
+def chunk_line(chunk: Chunk) -> str:
+    """Return a chunk as it stands in the list."""
+    text = json.dumps(asdict(chunk))
+    return f"{zlib.crc32(text.encode()):08x} {text}"
+
+
 def _parse_chunks(lines: Iterable[str]) -> dict[int, Chunk]:
     chunks = {}
     for line in lines:
-        try:
-            fields = json.loads(line)
+        checksum, _, text = line.partition(" ")
+        # A line that was cut off or damaged counts as none: its images are decoded again.
+        if checksum == f"{zlib.crc32(text.encode()):08x}" and text:
+            fields = json.loads(text)
             chunk = Chunk(**fields | {"sizes": tuple(fields["sizes"])})
-        except (ValueError, KeyError, TypeError):  # cut off in the middle of writing
-            continue
-        chunks[chunk.number] = chunk
+            chunks[chunk.number] = chunk
     return chunks
 
 

@@ -49,7 +49,8 @@ def class_counts_data(data: DataFiles) -> pd.DataFrame:
 def draw_class_counts(data: pd.DataFrame) -> Figure:
     count, total = len(data), data.sum(axis=1)
     title = f"{count_text(int(total.sum()), 'image')} of {count_text(count, 'class')}"
-    title += f": {int(total.min()):,} to {int(total.max()):,} a class"
+    low, high = int(total.min()), int(total.max())
+    title += f": {low:,} a class" if low == high else f": {low:,} to {high:,} a class"
     half = _MAX_BARS // 2
     places = np.arange(count)
     if count > _MAX_BARS:  # both ends of the list: imbalance shows there

@@ -31,6 +31,7 @@ from search.report.data_rules import Rule, rule
 from search.report.data_tables import DATA_TABLES
 from search.report.data_words import answer_lines, data_warnings
 from search.report.figures import Drawn, Plot, draw_plots, jpeg_uri
+from search.report.format import short
 from search.report.table import TableView, write_tables
 
 DATA_PLOTS: tuple[Plot[Gallery], ...] = (
@@ -115,6 +116,7 @@ def _render(
         rules=_rules(gallery),
         csv_names=["index", "problems", *(["splits"] if is_split else [])],
         strength_text=strength_text,
+        short=short,
         uri=jpeg_uri,
     )
 

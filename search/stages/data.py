@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from search.data.cache import build_cache, stored_side
 from search.data.check import (
+    UnusableDataError,
     check_images,
     content_fingerprint,
     copies_warning,
@@ -64,13 +65,18 @@ def _check(study: Study, index: DatasetIndex) -> CheckedDataset:
     if results.is_done("check", identity):
         index = read_index(index_csv, study.fetched.roots)
         return CheckedDataset(index, read_problems(problems_csv), content_fingerprint(index))
-    with study.terminal.progress("check") as on_progress:
-        checked = check_images(
-            index,
-            max_dropped=study.config.dataset.max_dropped,
-            num_workers=os.cpu_count() or 1,
-            on_progress=on_progress,
-        )
+    try:
+        with study.terminal.progress("check") as on_progress:
+            checked = check_images(
+                index,
+                max_dropped=study.config.dataset.max_dropped,
+                num_workers=os.cpu_count() or 1,
+                on_progress=on_progress,
+            )
+    except UnusableDataError as error:
+        write_problems(problems_csv, error.checked.problems)
+        message = f"{error}\n  All that was found is listed in {problems_csv}"
+        raise UnusableDataError(message, error.checked) from error
     check_data(study.config, results, checked.fingerprint)
     write_index(index_csv, checked.index)
     write_problems(problems_csv, checked.problems)

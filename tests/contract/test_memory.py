@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from tests.contract.test_classifier import Log, fit, params
 from tests.memory_data import coloured_noise
+from tests.training import Log, fit, params
 from trainables.accumulation import Gradients
 from trainables.backbones import build_classifier
 from trainables.classifier import train
@@ -128,7 +128,7 @@ def test_a_limit_shows_in_the_reports_and_holds_after_a_resume(tmp_path: Path) -
 def test_a_cpu_without_room_goes_on_in_pieces() -> None:
     code = (
         "import resource, torch\n"
-        "from tests.contract.test_classifier import Log, fit\n"
+        "from tests.training import Log, fit\n"
         "from tests.memory_data import coloured_noise\n"
         "log, data = Log(), coloured_noise(100, 64)\n"
         "fit(data, Log(), epochs=1, batch_size=8, width=64)\n"

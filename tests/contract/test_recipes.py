@@ -11,8 +11,8 @@ import timm
 import torch
 from torch import nn
 
-from tests.contract.test_classifier import Log, fit, params
 from tests.memory_data import coloured_noise
+from tests.training import Log, fit, params
 from trainables.averaging import Average
 from trainables.backbones import build_classifier, has_drop_path
 from trainables.classifier import train

@@ -26,6 +26,14 @@ def test_small_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(printed[printed.index("\n{") :]) == figures
 
 
+def test_one_background(tmp_path: Path) -> None:
+    data_check.main(images=200, workers=1, one_background=True, json_file=tmp_path / "f.json")
+    figures = json.loads((tmp_path / "f.json").read_text())
+    assert figures["one_background"]
+    assert len(figures["stages"]) == 3
+    assert figures["found_copies"] == figures["planted_copies"] == 2
+
+
 def test_images_are_small_and_clean(tmp_path: Path) -> None:
     data_check.draw_images(tmp_path, 100)
     files = sorted(tmp_path.rglob("*.jpg"))

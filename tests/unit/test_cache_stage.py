@@ -13,8 +13,9 @@ import pytest
 
 from search.clock import Clock
 from search.config import StudyConfig
+from search.data.check import read_problems
 from search.data.sources import Fetched
-from search.errors import ResourceError, ResultsError
+from search.errors import DatasetError, ResourceError, ResultsError
 from search.identity import refuse_other_study, write_study
 from search.intake import check_images_suffice
 from search.records import write_json
@@ -58,6 +59,20 @@ def free_disk(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
 def test_pixels_where_they_fit(root: Path, tmp_path: Path) -> None:
     data, warnings = prepare(root, tmp_path / "results")
     assert (data.cache.format, data.cache.side_px, warnings) == ("pixels", SIDE, [])
+
+
+def test_what_the_check_found_is_kept_where_it_stops_the_study(tmp_path: Path) -> None:
+    photos = make_folder(tmp_path / "photos", per_class=8)
+    (photos / "a" / "image_002.png").write_bytes(b"broken")
+    with pytest.raises(DatasetError) as error:
+        prepare(photos, tmp_path / "results", "dataset.max_dropped=0.05")
+    table = tmp_path / "results" / "data" / "problems.csv"
+    assert "max_dropped: at most 5.0% of the images may be dropped" in str(error.value)
+    assert str(table) in str(error.value)
+    assert [(p.path, p.kind) for p in read_problems(table)] == [("a/image_002.png", "unreadable")]
+    (photos / "a" / "image_002.png").unlink()
+    prepare(photos, tmp_path / "results", "dataset.max_dropped=0.05")
+    assert read_problems(table) == ()
 
 
 def test_beyond_the_budget_jpeg_and_one_line_says_so(root: Path, tmp_path: Path) -> None:

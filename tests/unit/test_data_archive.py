@@ -184,6 +184,40 @@ def test_a_zip_made_on_windows(tmp_path: Path) -> None:
     assert index_of(path)[0] == ["a", "b"]
 
 
+@pytest.mark.parametrize("path", ["{0}/out/1.jpg", "../../out/1.jpg", " {0}/out/1.jpg ", "../gone"])
+def test_a_list_in_a_zip_names_only_what_came_with_it(tmp_path: Path, path: str) -> None:
+    make_folder(tmp_path / "outside", ("a", "b"), 3)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "1.jpg").touch()
+    line = path.format(tmp_path) + ",a\n"
+    zipped = tmp_path / "photos.zip"
+    with ZipFile(zipped, "w") as packed:
+        packed.writestr("in/1.jpg", b"x")
+        packed.writestr("list.csv", "path,label\n./in/../in/1.jpg,b\n" + line)
+    (root,) = fetch_dataset([zipped], None, None).roots
+    with pytest.raises(DatasetError) as error:
+        build_index([root])
+    assert "list.csv, line 3: path must stay inside the zip that the list came in" in str(
+        error.value
+    )
+    assert "line 2" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        (("a/1.jpg", "a"), "'a' (Is a directory)"),
+        (("a", "a/1.jpg"), "'a/1.jpg' ("),
+        ((f"a/{'x' * 300}.jpg",), "(File name too long)"),
+    ],
+)
+def test_names_that_cannot_be_written(tmp_path: Path, members: tuple[str, ...], words: str) -> None:
+    message = refusal(pack_texts(tmp_path / "photos.zip", *members))
+    assert "must hold files under names that can be written here, got '" in message
+    assert words in message
+    assert "may write to" not in message
+
+
 def test_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "bomb.zip"
     with ZipFile(path, "w", ZIP_DEFLATED) as packed:
@@ -261,7 +295,9 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     copy: Callable[..., None] = shutil.copyfileobj
     monkeypatch.setattr(shutil, "copyfileobj", fail)
-    assert "got No space left on device in" in refusal(path)
+    message = refusal(path)
+    assert "got No space left on device in" in message
+    assert "Free some space" in message
     monkeypatch.setattr(shutil, "copyfileobj", copy)
     assert len(open_archive(path).members) == 2
     assert unpack(path).is_dir()

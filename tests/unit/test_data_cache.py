@@ -65,7 +65,7 @@ def test_store_is_reused_until_something_changes(index: DatasetIndex, tmp_path: 
     changed = [build(fit="squash"), build(fit="squash", size_px=24), build(format="jpeg")]
     assert len({first, *changed}) == 4
     assert {file.name for file in store.iterdir()} == {
-        "images.jpegs", "labels.npy", "chunks.jsonl", "meta.json",
+        "images.jpegs", "labels.npy", "chunks.txt", "meta.json",
     }  # fmt: skip
 
 

@@ -17,9 +17,11 @@ from search.data.check import (
     read_problems,
     write_problems,
 )
+from search.data.duplicates import leaks
 from search.data.index import build_index, read_index, write_index
 from search.data.rendered_cars import draw_image as draw_car
-from search.records import CheckedDataset
+from search.data.splits import PARTS, make_split
+from search.records import CheckedDataset, ImageRow
 from tests.images import draw_image, make_folder
 
 SIZE = (120, 96)
@@ -138,6 +140,29 @@ def test_copies_of_a_leaked_image_stay_together(tmp_path: Path) -> None:
     assert len({group for group, _ in groups}) == len(set(groups))
 
 
+def test_look_alikes_of_train_images_without_a_split_share_their_group(tmp_path: Path) -> None:
+    given = make_folder(tmp_path / "given", size=SIZE, splits={"train": 12, "test": 3})
+    plain = make_folder(tmp_path / "plain", size=SIZE, per_class=3, seed=1)
+    for k in range(10):
+        with Image.open(given / "train" / "a" / f"image_{k:03d}.png") as image:
+            ImageOps.mirror(image).save(plain / "a" / f"twin {k}.png")
+    index = check_images(build_index([given, plain]), max_dropped=0, num_workers=2).index
+    number = {row.path: k for k, row in enumerate(index.rows)}
+    pairs = [(number[f"train/a/image_{k:03d}.png"], number[f"a/twin {k}.png"]) for k in range(10)]
+    assert all(index.rows[i].group == index.rows[j].group for i, j in pairs)
+    split = make_split(index, val_fraction=0.4, test_fraction=0.2, seed=0)
+    part_of = {int(i): part for part in PARTS for i in getattr(split, part)}
+    assert all(part_of[i] == part_of[j] for i, j in pairs)
+    assert "val" in {part_of[i] for i, _ in pairs}
+
+
+def test_an_image_that_is_dropped_itself_makes_no_leak() -> None:
+    rows = [ImageRow(f"{part}/a/1.png", 0, "a", part) for part in ("test", "train", "val")]
+    found = leaks(rows, np.array([[0, 1], [1, 2]]))  # val looks like train, and train like test
+    assert [(k, problem.other) for k, problem in found.items()] == [(1, "test/a/1.png")]
+    assert set(leaks(rows, np.array([[0, 1], [1, 2], [0, 2]]))) == {1, 2}
+
+
 def test_vanishing_class_and_too_many_dropped(root: Path) -> None:
     for path in (root / "b").iterdir():
         path.write_bytes(b"broken")
@@ -179,12 +204,15 @@ def test_fingerprint_is_of_the_content(tmp_path: Path) -> None:
 
 def test_tables_round_trip_and_progress(root: Path, tmp_path: Path) -> None:
     (root / "a" / 'line\nbreak, "quoted".png').write_bytes(b"")
+    (root / "a" / "car\rriage, \r\n.png").write_bytes(b"")
     calls: list[tuple[int, int]] = []
     index = build_index([root])
     checked = check_images(
         index, max_dropped=0.9, num_workers=2, on_progress=lambda *done: calls.append(done)
     )
-    assert calls[-1] == (9, 9)
+    assert calls[0] == calls[-1] == (10, 10)  # once as they are opened, once as they are compared
+    assert [done for done, _ in calls[1:]] == sorted(done for done, _ in calls[1:])
+    assert len(calls) > 5
     write_index(tmp_path / "index.csv", checked.index)
     write_problems(tmp_path / "problems.csv", checked.problems)
     assert read_index(tmp_path / "index.csv", [root]) == checked.index

@@ -100,6 +100,7 @@ def test_unknown_names_are_all_refused(tmp_path: Path) -> None:
         (ENGLISH, ENGLISH, ()),  # renamed by hand
         (("cane", "gatto", "dog"), ("cat", "dog"), ITALIAN[1:5]),  # a part of them, and one's own
         (("fox", "wolf", "seal"), ("fox", "seal", "wolf"), ITALIAN),  # photos of something else
+        (("crane", "elephant", "tiger"), ("crane", "elephant", "tiger"), ITALIAN[:2]),  # like cane
     ],
 )
 def test_one_space_file_serves_several_folders(

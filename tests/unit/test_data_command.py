@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from search.data.__main__ import app
 from search.records import read_csv
+from search.run import app as search_app
 from tests.images import make_folder
 from tests.unit.test_report_page import Page
 
@@ -144,3 +145,57 @@ def test_help_comes_without_the_heavy_libraries() -> None:
         [sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_files_of_the_user_are_never_written_over(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "ow" / "img", ["a", "b"])
+    listing = tmp_path / "ow" / "index.csv"
+    lines = [f"img/{file.relative_to(root)},{file.parent.name}" for file in root.rglob("*.png")]
+    listing.write_text("path,label\n" + "\n".join(lines))
+    before = listing.read_text()
+    code, said = look(listing, "--out", listing.parent)
+    assert code == 2
+    assert "must be a new or empty folder, or that of an earlier data report" in said
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "index.html").write_text("mine")
+    code, said = look(listing, "--out", tmp_path / "thesis")
+    assert code == 2
+    assert "must be a new or empty folder" in said
+    assert listing.read_text() == before
+    assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["index.html"]
+    (tmp_path / "empty").mkdir()
+    for _ in range(2):  # the second time it is a report's folder
+        assert look(listing, "--out", tmp_path / "empty")[0] == 0
+
+
+def test_data_of_one_name_gets_reports_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("one", "two")):
+        make_folder(tmp_path / name / "photos", ["a", "b"], seed=number)
+        assert look(f"{name}/photos")[0] == 0
+    said = look(tmp_path / "two" / "photos")[1]
+    assert "results/data-photos-2/index.html" in said
+    assert "name=photos-2" in said
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {
+        "data-photos",
+        "data-photos-2",
+    }
+    assert str(tmp_path / "one" / "photos") in page_of(tmp_path / "results" / "data-photos")
+
+
+@pytest.mark.parametrize("given", ["", "~no-such-user/photos"])
+def test_an_empty_name_is_not_this_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.chdir(make_folder(tmp_path / "photos", ["a", "b"]))
+    code, said = look(given, "--out", tmp_path / "out")
+    assert code == 2
+    assert said.startswith("error: DIR: must ")
+    assert not (tmp_path / "out").exists()
+    space = REPO / "spaces" / "photos.yaml"
+    arguments = ["--space", str(space), "--data", given, "--dry-run"]
+    done = CliRunner().invoke(search_app, arguments)
+    assert done.exit_code == 2
+    assert f"--data: must {said.partition('DIR: must ')[2]}" in " ".join(done.output.split())

@@ -76,6 +76,21 @@ def test_an_epoch_is_every_training_image_once(data: CachedData) -> None:
     assert got != expected  # shuffled
 
 
+@pytest.mark.parametrize("batch_size", [5, 32])
+def test_a_balanced_epoch_repeats_images_but_not_their_changes(
+    data: CachedData, batch_size: int
+) -> None:
+    rare = replace(data, train_ids=np.array([0, 2, 4, 6, 8, 10, 12, 14, 16, 1, 3], np.int64))
+    assert rare.train_counts == (9, 2)
+    batches = epoch(rare, balanced=True, batch_size=batch_size)
+    images, labels = (torch.cat(part) for part in zip(*batches, strict=True))
+    assert sorted(np.bincount(labels).tolist()) == [5, 6]
+    distinct = {image.numpy().tobytes() for image in images}
+    assert len(distinct) == 11  # the two images of the rare class, never changed alike
+    plain = torch.cat([x for x, _ in epoch(rare, balanced=True, augmentation=Augmentation())])
+    assert len({image.numpy().tobytes() for image in plain}) == 11 - np.bincount(labels)[1] + 2
+
+
 @pytest.mark.parametrize(
     ("num", "batch_size", "sizes"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from io import BytesIO
+from typing import Any
 
 import imagehash
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
+from search.data import matching
+from search.data.fitting import fitted
 from search.data.hashes import near_hashes, spectra_of
 from search.data.look import THUMB_PX
 from search.data.matching import CROPS, WHOLE, group_numbers, near_pairs
@@ -160,3 +163,52 @@ def test_groups_are_numbered_by_their_first_image() -> None:
     assert (
         near_pairs(np.empty((0, THUMB_PX, THUMB_PX), np.uint8), np.empty(0, np.int64))[0].size == 0
     )
+
+
+def on_one_background(number: int) -> list[Image.Image]:
+    """Draw one place with another small thing in each image."""
+    place = cars()[0].convert("L")
+    things = [image.convert("L") for image in cars(seed=1)]
+    rng = np.random.default_rng(0)
+    images = []
+    for k in range(number):
+        image, side = place.copy(), int(rng.integers(place.height // 4, place.height // 2))
+        spot = int(rng.integers(place.width - side)), int(rng.integers(place.height - side))
+        image.paste(things[k % NUM_CARS].resize((side, side)), spot)
+        images.append(image)
+    return images
+
+
+def test_one_background_is_not_fitted_pair_by_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    fits = []
+
+    def counted(thumbs: NDArray[np.uint8], *rest: Any) -> NDArray[np.float32]:
+        fits.append(len(thumbs))
+        return fitted(thumbs, *rest)
+
+    monkeypatch.setattr(matching, "fitted", counted)
+    images = on_one_background(320)
+    copies = [DISGUISES[disguise](images[3 * k]) for k, disguise in enumerate(DISGUISES)]
+    thumbs = thumbs_of(images + copies)
+    rounds: list[tuple[int, int]] = []
+    pairs, _ = near_pairs(
+        thumbs, np.zeros(len(thumbs), np.int64), lambda *done: rounds.append(done)
+    )
+    groups = group_numbers(len(thumbs), pairs)
+    for k, disguise in enumerate(DISGUISES):
+        assert groups[3 * k] == groups[320 + k], disguise
+    assert sum(fits) < len(thumbs) ** 2 / 12
+    assert rounds == [(k, 1 + len(CROPS)) for k in range(1, 2 + len(CROPS))]
+
+
+def test_crowded_hashes_are_compared_not_looked_up() -> None:
+    rng = np.random.default_rng(1)
+    flips = np.uint64(1) << rng.integers(0, 64, (3, 500)).astype(np.uint64)
+    hashes = np.uint64(0x123456789ABCDEF0) ^ np.bitwise_or.reduce(flips)
+    found = [
+        np.column_stack(block) for block in near_hashes(hashes, hashes, max_bits=5, key_bits=2)
+    ]
+    pairs = np.concatenate(found)
+    distance = np.bitwise_count(hashes[:, None] ^ hashes[None])
+    assert np.unique(pairs, axis=0).tolist() == np.argwhere(distance <= 5).tolist()
+    assert len(pairs) < 1.3 * 500**2

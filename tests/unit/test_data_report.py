@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from search.data import duplicates, look
+from search.data.check import write_problems
 from search.errors import ResultsError
 from search.records import ImageRow, Problem
 from search.report import data_pictures, data_plots, data_rules, data_words
@@ -163,6 +164,15 @@ def test_pairs_come_once_each_with_those_of_two_classes_first() -> None:
     assert (near[0].other.part, found["leak"][0][0].mine.part) == ("train", "left out")
 
 
+def test_classes_of_one_size_are_said_to_be_so() -> None:
+    def title(**counts: int) -> str:
+        figure = data_plots.draw_class_counts(data_plots.class_counts_data(files(**counts)))
+        return figure.axes[0].get_title()
+
+    assert title(a=5, b=5) == "10 images of 2 classes: 5 a class"
+    assert title(a=5, b=6) == "11 images of 2 classes: 5 to 6 a class"
+
+
 def test_augmentation_is_shown_on_training_images_and_is_nothing_at_zero(tmp_path: Path) -> None:
     root = write_data(tmp_path, ["a", "b"]).root
     image = np.asarray(Image.open(root / "a" / "0.png").resize((64, 64)))
@@ -200,6 +210,19 @@ def test_hostile_names_are_text_and_the_page_is_one_file(tmp_path: Path) -> None
     assert {p.stem for p in (made.folder / "plots").glob("*.png")} == {
         "class_counts", "image_sizes", "size_choice", "samples", "augmentation", "duplicates"
     }  # fmt: skip
+
+
+def test_pictures_of_problems_are_named(tmp_path: Path) -> None:
+    made = write_data(tmp_path, ["a", "<b>"])
+    path = "a/" + 40 * "long " + ".png"
+    (made.root / "a" / "0.png").rename(made.root / path)
+    (made.folder / "problems.csv").unlink()
+    write_problems(made.folder / "problems.csv", [
+        Problem(path, "a", "blank", "", "kept"), Problem("<b>/1.png", "<b>", "blank", "", "kept")
+    ])  # fmt: skip
+    text = write_data_report(made.folder, made.facts).page.read_text(encoding="utf-8")
+    captions = re.findall(r'<div class="named"><img [^>]*>\s*<code title="[^"]*">([^<]*)<', text)
+    assert captions == ["a/long long long long long…ong long .png", "&lt;b&gt;/1.png"]
 
 
 def test_images_that_are_gone_do_not_cost_the_report(tmp_path: Path) -> None:

@@ -48,6 +48,17 @@ def test_folders_the_user_named_never_fall_back(tmp_path: Path) -> None:
         fetch_dataset([root, tmp_path / "gone"], None, None)
 
 
+def test_problems_of_all_roots_come_together(tmp_path: Path) -> None:
+    for name in ("one.zip", "two.zip", "list.csv"):
+        (tmp_path / name).write_text("nothing of that kind")
+    roots = [tmp_path / name for name in ("one.zip", "gone", "two.zip", "list.csv")]
+    with pytest.raises(DatasetError) as error:
+        fetch_dataset([*roots, make_folder(tmp_path / "good")], None, None)
+    message = str(error.value)
+    assert message.startswith("The data has 4 problems:")
+    assert all(str(root) in message for root in roots)
+
+
 def test_digits(tmp_path: Path) -> None:
     root = tmp_path / "deep" / "digits"
     fetched = fetch_dataset([root], "sklearn:digits", None)

@@ -66,6 +66,17 @@ def test_too_small_classes_are_all_named() -> None:
     assert "Add images" in text
 
 
+def test_a_class_of_look_alikes_says_so() -> None:
+    with pytest.raises(DatasetError) as error:
+        make_split(
+            make_index([[1] * 20, [30], [3, 4]]), val_fraction=0.2, test_fraction=0.2, seed=0
+        )
+    text = str(error.value)
+    assert "class c1: " in text
+    assert "got 30 train, 0 val, 0 test: its 30 images are 1 different picture, and" in text
+    assert "its 7 images are 2 different pictures, and look-alikes are never parted. Add" in text
+
+
 def test_smallest_class_that_can_be_split() -> None:
     index = make_index([[1] * 5, [1] * 5])
     split = make_split(index, val_fraction=0.1, test_fraction=0.1, seed=0)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,8 +60,12 @@ def build(index: DatasetIndex, folder: Path, format: str = "pixels") -> tuple[Im
 
 
 def written_chunks(folder: Path) -> list[int]:
-    lines = (folder / "chunks.jsonl").read_text().splitlines()
-    return [json.loads(line)["number"] for line in lines[1:] if line]
+    return [chunk["number"] for chunk in chunk_list(folder)]
+
+
+def chunk_list(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / "chunks.txt").read_text().splitlines()
+    return [json.loads(line.partition(" ")[2]) for line in lines[1:] if line]
 
 
 def all_pixels(cache: ImageCache) -> bytes:
@@ -106,8 +111,8 @@ def test_killed_build_goes_on_where_it_was(tmp_path: Path, folder: Path) -> None
     with pytest.raises(DatasetError, match="complete image store"):
         open_cache(folder)
     assert written_chunks(folder) == [0, 1]
-    with (folder / "chunks.jsonl").open("a") as file:
-        file.write('{"number": 2, "sta')  # killed while writing a line
+    with (folder / "chunks.txt").open("a") as file:
+        file.write('01ab23cd {"number": 2, "sta')  # killed while writing a line
     index.file(150).unlink()
     index.file(150).write_bytes(photo)
     for image_id in range(2 * CHUNK):
@@ -150,7 +155,7 @@ def test_damage_is_found_and_only_that_is_mended(
     before = all_pixels(cache)
     path = folder / {"pixels": "images.npy", "jpeg": "images.jpegs"}[format]
     data = bytearray(path.read_bytes())
-    last = json.loads((folder / "chunks.jsonl").read_text().splitlines()[-1])
+    last = chunk_list(folder)[-1]
     if damage == "gone":
         path.unlink()
     else:
@@ -167,7 +172,7 @@ def test_damage_is_found_and_only_that_is_mended(
     assert open_cache(folder) == cache
 
 
-@pytest.mark.parametrize("name", ["labels.npy", "meta.json", "chunks.jsonl"])
+@pytest.mark.parametrize("name", ["labels.npy", "meta.json", "chunks.txt"])
 @pytest.mark.parametrize("damage", ["cut", "gone", "changed"])
 def test_damaged_lists_are_found_and_mended(
     index: DatasetIndex, folder: Path, name: str, damage: str
@@ -183,6 +188,24 @@ def test_damaged_lists_are_found_and_mended(
     _, labels = open_images(open_cache(folder))
     assert all_pixels(cache) == before
     assert labels.tolist() == index.labels.tolist()
+
+
+@pytest.mark.parametrize("format", ["pixels", "jpeg"])
+@pytest.mark.parametrize("name", ["labels.npy", "chunks.txt"])
+def test_any_byte_changed_in_a_list_is_found_and_mended(
+    index: DatasetIndex, folder: Path, name: str, format: str
+) -> None:
+    cache, _ = build(index, folder, format)
+    before, data = all_pixels(cache), (folder / name).read_bytes()
+    rng = np.random.default_rng(0)
+    for place in rng.integers(0, min(600, len(data)), 25).tolist():
+        changed = bytearray(data)
+        changed[place] = (changed[place] + int(rng.integers(1, 256))) % 256
+        (folder / name).write_bytes(changed)
+        cache, _ = build(index, folder, format)
+        _, labels = open_images(open_cache(folder))
+        assert all_pixels(cache) == before
+        assert labels.tolist() == index.labels.tolist()
 
 
 def test_a_store_cut_short_while_in_use_is_an_error_not_a_crash(

@@ -1,0 +1,108 @@
+"""Every family of backbones keeps the contract: it learns, reports, resumes, and freezes."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+from tests.memory_data import coloured_noise
+from tests.training import Log, fit, params
+from trainables.backbones import build_classifier
+from trainables.freezing import freeze_layers, last_stage, set_training_mode
+
+# The smallest of each.
+FAMILIES = (
+    "resnet10t",
+    "regnety_002",
+    "densenet121",
+    "mobilenetv2_035",
+    "mobilenetv3_small_050",
+    "mobilenetv4_conv_small_035",
+    "efficientnet_b0",
+    "ghostnet_050",
+    "convnext_atto",
+    "edgenext_xx_small",
+    "mobilevit_xxs",
+    "vit_tiny_patch16_224",
+    "swin_tiny_patch4_window7_224",
+    "mixer_s32_224",
+)
+OWN = ("small_cnn", "separable_cnn")
+
+
+@pytest.mark.parametrize("backbone", OWN + FAMILIES)
+def test_learns_reports_and_resumes(backbone: str, tmp_path: Path) -> None:
+    data, whole, rest = coloured_noise(24), Log(tmp_path / "epoch 3.pt", at=3), Log()
+    chosen = {"backbone": backbone, "lr": 2e-3, "batch_size": 12, "dropout": 0.0}
+    model = fit(data, whole, epochs=4, **chosen)
+    assert [r.epoch for r in whole.reports] == [1, 2, 3, 4]
+    assert whole.reports[-1].train_loss < whole.reports[0].train_loss
+    # Of three classes. Batch norm's own statistics are too young yet to judge by them.
+    assert (whole.reports[-1].train_accuracy or 0) > 0.5
+    assert model(torch.zeros(2, 3, 32, 32, dtype=torch.uint8)).shape == (2, 3)
+
+    resumed = fit(data, rest, epochs=4, resume_from=whole.path, **chosen)
+    assert rest.curve == whole.curve[3:]
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    ("backbone", "freeze"),
+    [*product(FAMILIES, ["early_stages", "backbone"]), ("vgg11_bn", "backbone")],
+)
+def test_frozen_layers_do_not_move(backbone: str, freeze: str) -> None:
+    data = coloured_noise()
+    models = [
+        fit(data, epochs=epochs, backbone=backbone, freeze=freeze, lr=1e-2)
+        for epochs in (0, 1)  # as built, and after an epoch
+    ]
+    before, after = (model.backbone.state_dict() for model in models)
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    trained = last_stage(models[0].backbone) if freeze == "early_stages" else frozenset()
+    assert bool(moved) == (freeze == "early_stages")
+    assert {_module_of(name) for name in moved} <= {_module_of(name) for name in trained}
+    assert not torch.equal(models[0].head[-1].weight, models[1].head[-1].weight)
+
+
+def _module_of(name: str) -> str:
+    """Name the layer of a parameter or of a batch-norm statistic."""
+    return name.rpartition(".")[0]
+
+
+@pytest.mark.parametrize(
+    ("backbone", "inside", "outside"),
+    [
+        ("resnet18", "layer4.1.conv2.weight", "layer3.1.conv2.weight"),
+        ("mobilenetv2_100", "blocks.5.0.conv_pw.weight", "blocks.4.0.conv_pw.weight"),
+        ("efficientnet_b0", "conv_head.weight", "blocks.4.0.conv_pw.weight"),
+        ("convnext_atto", "stages.3.blocks.0.conv_dw.weight", "stages.2.blocks.0.conv_dw.weight"),
+        ("vit_tiny_patch16_224", "blocks.9.attn.qkv.weight", "blocks.8.attn.qkv.weight"),
+        (
+            "swin_tiny_patch4_window7_224",
+            "layers.3.blocks.0.attn.qkv.weight",
+            "layers.2.blocks.0.attn.qkv.weight",
+        ),
+    ],
+)
+def test_last_stage_is_where_the_family_has_it(backbone: str, inside: str, outside: str) -> None:
+    with torch.device("meta"):
+        model = timm.create_model(backbone, num_classes=0)
+    names = {name for name, _ in model.named_parameters()}
+    assert {inside, outside} <= names
+    assert inside in last_stage(model)
+    assert outside not in last_stage(model)
+
+
+def test_frozen_parts_stay_in_eval_mode() -> None:
+    model = build_classifier(params(backbone="resnet18", freeze="early_stages"), 3, 32)
+    freeze_layers(model.backbone, "early_stages")
+    set_training_mode(model)
+    assert not model.backbone.layer3.training
+    assert not model.backbone.layer3[0].bn1.training
+    assert model.backbone.layer4[0].bn1.training
+    assert model.head.training
