@@ -79,6 +79,5 @@ def _print_data(config: StudyConfig, results: Path, terminal: Terminal) -> None:
     given = sorted({row.split for row in index.rows if row.split})
     parts = f"splits given: {', '.join(given)}" if given else "splits: made by the study"
     few, many = min(counts.values()), max(counts.values())
-    terminal.line(
-        "data", f"{len(index.rows):,} images, {len(counts)} classes of {few} to {many}; {parts}"
-    )
+    sizes = f"{few:,}" if few == many else f"{few:,} to {many:,}"
+    terminal.line("data", f"{len(index.rows):,} images, {len(counts)} classes of {sizes}; {parts}")

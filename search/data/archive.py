@@ -34,12 +34,12 @@ _ENCRYPTED = 0x1
 _COPY_BYTES = 2**20
 _MAX_SHOWN = 5
 _NOTE = ".unpacked.json"
-# What zipfile raises on damaged bytes, and on methods of packing that Python does not know.
 _BAD_NAME = (
     *(errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ),
     *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR),  # a file in the place of another's folder
 )
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+# What zipfile raises on damaged bytes, and on methods of packing that Python does not know.
 _DAMAGED = (BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 
 

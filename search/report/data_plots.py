@@ -173,10 +173,11 @@ def draw_size_choice(data: SizeChoice) -> Figure:
     colours = [chosen.get(size, SKY) for size in data.sizes_px]
     shares = 100 * np.array(data.shares)
     places = range(len(shares))
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 0}  # the dashed line stays below
     axes.bar(places, shares, 0.7, color=colours)
     for place, share in zip(places, shares, strict=True):
-        axes.text(place, share + 1.5, share_text(share / 100), ha="center", fontsize=8)
-    axes.axhline(100 * ENOUGH, color=INK, lw=1, ls="--")
+        axes.text(place, share + 2.5, share_text(share / 100), ha="center", fontsize=8, bbox=box)
+    axes.axhline(100 * ENOUGH, color=INK, lw=1, ls="--", zorder=1.5)
     notes = {data.used_px: "in use", data.suggested_px: "suggested"}
     if data.used_px == data.suggested_px:
         notes = {data.used_px: "in use, as suggested"}

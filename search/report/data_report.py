@@ -40,8 +40,8 @@ DATA_PLOTS: tuple[Plot[Gallery], ...] = (
     Plot("image_sizes", "sizes", "Sizes as found; the model sees squares.",
          lambda g: draw_sizes(sizes_data(g.data))),
     Plot("size_choice", "sizes",
-         "The size suggested is the largest that at least 90 % of the images (dashed) reach: "
-         "few are enlarged. Time grows with the area, so the next smaller one is often enough.",
+         "The size suggested is the largest that at least half of the images (dashed) reach; "
+         "the others are enlarged. Time grows with the area, so the next smaller one may do.",
          lambda g: draw_size_choice(size_choice_data(g.data))),
     Plot("samples", "samples", "A few images of each class, spread evenly over its files.",
          draw_samples, photos=True),

@@ -57,7 +57,7 @@ def test_a_plan_for_a_zip_writes_nothing(
     unpack(path)
     print_plan(config_for(path, CAP), tmp_path / "results", Terminal())
     output = capsys.readouterr()
-    assert "20 images, 2 classes of 10 to 10" in output.out
+    assert "20 images, 2 classes of 10; " in output.out
     assert "20 of 40 images are used" in output.err
     assert not (tmp_path / "results").exists()
 
