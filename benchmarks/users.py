@@ -1,12 +1,14 @@
 """Train the recipes of benchmarks/users.yaml, and our default one for as many epochs.
 
 python -m benchmarks.users [--data DIR] [--weights DIR] [--only NAME] [--epochs N] [--json FILE]
+                           [--recipes benchmarks/strategies.yaml] [--fit crop|squash|pad]
 
-Without --data it draws cars. All are trained on the same images and judged once, after their last
-epoch, on all others: val and test of the folders, or those that are cut from them. Nothing is
-chosen by them, so they do not flatter. One training is one draw, whose luck no interval tells:
-repeat with other --seed before making much of a difference. Pretrained weights come from --weights
-or the hub; recipes that live on them are left out where there are none.
+With --recipes it trains those of another file instead, without our default. Without --data it draws
+cars. All are trained on the same images and judged once, after their last epoch, on all others: val
+and test of the folders, or those that are cut from them. Nothing is chosen by them, so they do not
+flatter. One training is one draw, whose luck no interval tells: repeat with other --seed before
+making much of a difference. Pretrained weights come from --weights or the hub; recipes that live on
+them are left out where there are none.
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
@@ -40,6 +42,7 @@ from trainables.contract import EpochReport, TrialInputs
 from trainables.parameters import default_params
 from trainables.weights import find_weights
 
+Fit = Literal["crop", "squash", "pad"]
 RECIPES = Path(__file__).with_name("users.yaml")
 DRAWN_PX = (256, 192)
 HELD_OUT = 0.15  # of a folder without splits, for val and for test each
@@ -90,6 +93,8 @@ def main(
     weights: Annotated[Path | None, typer.Option(help="Folder with pretrained weights.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Recipes; all without it.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Of every recipe.")] = None,
+    recipes: Annotated[Path, typer.Option(help="File of recipes.")] = RECIPES,
+    fit: Annotated[Fit, typer.Option(help="How an image becomes a square.")] = "crop",
     images: Annotated[int, typer.Option(min=40, help="Number of drawn photos.")] = 600,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     json: Annotated[Path | None, typer.Option(help="Write every figure to this file.")] = None,
@@ -97,11 +102,14 @@ def main(
     """Train the users' own recipes and compare them with our default one."""
     console = Console()
     try:
-        recipes = [*_chosen(read_recipes(), only or [], epochs)]
+        chosen = [*_chosen(read_recipes(recipes), only or [], epochs)]
+        if recipes == RECIPES:
+            chosen = [*_beside_our_default(chosen)]
         with tempfile.TemporaryDirectory(prefix="users ") as work:
-            photos = _prepare(data, Path(work), images, max(r.params["size_px"] for r in recipes))
+            size_px = max(recipe.params["size_px"] for recipe in chosen)
+            photos = _prepare(data, Path(work), images, size_px, fit)
             outcomes = []
-            for recipe in recipes:
+            for recipe in chosen:
                 backbone, pretrained = recipe.params["backbone"], recipe.params["pretrained"]
                 file = find_weights(backbone, weights)
                 if file is None and pretrained is True:  # judged by random ones it would look bad
@@ -128,22 +136,24 @@ def read_recipes(path: Path = RECIPES) -> dict[str, Recipe]:
 
 
 def _chosen(recipes: Mapping[str, Recipe], only: list[str], epochs: int | None) -> Iterator[Recipe]:
-    """Yield the recipes wanted, before those of one length our default at that length."""
+    """Yield the recipes wanted, of the length wanted."""
     if unknown := [name for name in only if name not in recipes]:
         names = ", ".join(recipes)
         raise SearchError(f"--only: must be of {names}, got {', '.join(unknown)}. Choose of these.")
-    wanted = [recipes[name] for name in only or recipes]
-    lengths = dict.fromkeys(epochs or recipe.epochs for recipe in wanted)
-    for length in lengths:
+    for name in only or recipes:
+        yield replace(recipes[name], epochs=epochs or recipes[name].epochs)
+
+
+def _beside_our_default(recipes: list[Recipe]) -> Iterator[Recipe]:
+    """Yield the recipes by length, before those of one length our default at that length."""
+    for length in dict.fromkeys(recipe.epochs for recipe in recipes):
         yield Recipe(
             "our default", "Every parameter left out.", length, default_params("classifier")
         )
-        for recipe in wanted:
-            if (epochs or recipe.epochs) == length:
-                yield Recipe(recipe.name, recipe.about, length, recipe.params)
+        yield from (recipe for recipe in recipes if recipe.epochs == length)
 
 
-def _prepare(data: Path | None, work: Path, images: int, size_px: int) -> Photos:
+def _prepare(data: Path | None, work: Path, images: int, size_px: int, fit: Fit) -> Photos:
     """Check, split and store the photos, as a study does."""
     if data is None:
         data = work / "drawn"
@@ -151,7 +161,7 @@ def _prepare(data: Path | None, work: Path, images: int, size_px: int) -> Photos
     num_workers = os.cpu_count() or 1
     index = check_images(build_index([data]), max_dropped=0.2, num_workers=num_workers).index
     split = make_split(index, val_fraction=HELD_OUT, test_fraction=HELD_OUT, seed=0)
-    cache = build_cache(index, work / "store", size_px=size_px, fit="crop", num_workers=num_workers)
+    cache = build_cache(index, work / "store", size_px=size_px, fit=fit, num_workers=num_workers)
     return Photos(cache, split)
 
 
