@@ -100,7 +100,7 @@ def make_noise(job: Job) -> Noise:
 def choose_mode(job: Job) -> str:
     """Probe the arithmetic as a study does."""
     keep_freed_memory()
-    return str(fastest_mode(job.params, job.size_px, "cpu", 1, None))
+    return str(fastest_mode(job.params, job.size_px, "cpu", 1, None).mode)
 
 
 def our_round(job: Job) -> Round:

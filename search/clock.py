@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-import sys
 import time
 from types import FrameType
+from typing import NoReturn
 
 EXIT_INTERRUPTED = 130
+STOPPING = "stopping: finished trials are kept (again to stop at once)"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -25,12 +27,17 @@ class Clock:
 
     Args:
         time_limit: Seconds, None for no limit.
+
+    Attributes:
+        seconds_to_start: That the last stage's workers took to begin their first epoch.
     """
 
-    def __init__(self, time_limit: float | None) -> None:
+    def __init__(self, time_limit: float | None = None) -> None:
         self.started = time.monotonic()
         self.time_limit = time_limit
+        self.seconds_to_start = 0.0
         self.stop_requested = False
+        self.says_stopping = True  # not while something is drawn that a line would tear
         self._patient = False
 
     @property
@@ -43,7 +50,7 @@ class Clock:
         return float("inf") if self.time_limit is None else self.time_limit - self.elapsed
 
     def install_signal_handlers(self) -> None:
-        """Stop cleanly on the first Ctrl-C or SIGTERM, at once on the second."""
+        """Stop in order on the first Ctrl-C or SIGTERM, at once on the second."""
         signal.signal(signal.SIGINT, self._on_signal)
         signal.signal(signal.SIGTERM, self._on_signal)
 
@@ -58,8 +65,23 @@ class Clock:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.stop_requested:
-            os._exit(EXIT_INTERRUPTED)
+            leave_at_once(EXIT_INTERRUPTED)
         self.stop_requested = True
-        sys.stderr.write("\nstopping: finished trials are kept (again to stop at once)\n")
+        # Not through sys.stderr: a signal may come while something is being printed there.
+        if self.says_stopping:
+            write_raw(f"\n{STOPPING}\n".encode())
         if not self._patient:
             raise Interrupted
+
+
+def leave_at_once(exit_code: int) -> NoReturn:
+    """End this process without unwinding; what it started ends with it, what is done is on disk."""
+    if os.isatty(1):
+        write_raw(b"\x1b[?25h", 1)  # a live table has hidden the cursor
+    os._exit(exit_code)
+
+
+def write_raw(text: bytes, file: int = 2) -> None:
+    """Write past Python's buffers; a terminal that is gone is no reason to fail."""
+    with contextlib.suppress(OSError):
+        os.write(file, text)

@@ -11,20 +11,22 @@ import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import Field, ValidationError
 
+from search.budget_section import BudgetConfig, check_budget, narrow_budget
 from search.dataset_section import DatasetConfig
 from search.errors import SpaceError
 from search.findings import Finding, model_findings
 from search.overrides import apply_overrides, name_overrides
 from search.sections import (
-    BudgetConfig,
     ConfirmConfig,
     ObjectiveConfig,
     ReportConfig,
     ResourcesConfig,
+    SearchConfig,
     Section,
     Text,
     Whole,
@@ -61,6 +63,7 @@ class StudyConfig(Section):
     )
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
     budget: BudgetConfig = Field(default_factory=BudgetConfig)
+    search: SearchConfig = Field(default_factory=SearchConfig)
     resources: ResourcesConfig = Field(default_factory=ResourcesConfig)
     confirm: ConfirmConfig = Field(default_factory=ConfirmConfig)
     report: ReportConfig = Field(default_factory=ReportConfig)
@@ -130,20 +133,29 @@ class StudyConfig(Section):
                 points.append(point)
         return points
 
+    @property
+    def num_trials(self) -> int:
+        """How many trials the search can have: no more than the space has points."""
+        count = self.search_space.num_configurations
+        return self.budget.num_trials if count is None else min(count, self.budget.num_trials)
+
     def resolved(self) -> dict[str, Any]:
         """Return plain values that load again to an equal study, every default written out."""
         return self.model_dump(mode="json")
 
 
-def load_study(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
+def load_study(
+    path: Path, overrides: Sequence[str] = (), flags: Mapping[str, str] = MappingProxyType({})
+) -> StudyConfig:
     """Read and check a space file.
 
     An override of `space.NAME` may leave other parameters without a way to become active, or
     points of `start_with` outside the space: these are left out, so that `space.backbone=resnet18`
-    needs no further change.
+    needs no further change. Likewise what an overridden `budget.scheduler` does not read.
 
     Args:
         overrides: `dotted.key=value` each, the value in YAML: `space.lr.float=[1e-3, 1e-2]`.
+        flags: Key of an override -> the flag that stands for it, such as `--trials`.
 
     Raises:
         SpaceError: With every problem of the file and the overrides.
@@ -152,6 +164,7 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
     keys = apply_overrides(raw, overrides)
     # A section whose every line is commented out is the same as no section.
     raw = {name: value for name, value in raw.items() if value is not None}
+    narrow_budget(raw.get("budget"), keys)
     changed = {key.split(".")[1] for key in keys if key.startswith("space.")}
     changed |= {TRAINABLE} & set(keys)
     findings = _check_space(raw, changed)
@@ -160,9 +173,9 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
     except ValidationError as error:
         findings = model_findings(error, StudyConfig) + findings
     else:
-        findings = findings or _check_size(study)
+        findings = findings or _check_size(study) + check_budget(study.budget)
     if findings:
-        raise SpaceError(str(path), name_overrides(findings, keys))
+        raise SpaceError(str(path), name_overrides(findings, keys, flags))
     return study
 
 
@@ -233,9 +246,11 @@ def _outline(study: StudyConfig) -> str:
     searched = study.search_space.searched
     count = study.search_space.num_configurations
     size = "" if count is None else f", {count} configurations"
+    budget = study.budget
+    least = "" if budget.scheduler == "none" else f"{budget.min_epochs} to "
     return (
-        f"{study.budget.num_trials} trials of {study.budget.min_epochs} to "
-        f"{study.budget.max_epochs} epochs over {len(searched)} parameters "
+        f"{budget.num_trials} trials of {least}{budget.max_epochs} epochs "
+        f"over {len(searched)} parameters "
         f"({', '.join(searched)}){size}"
     )
 

@@ -34,9 +34,9 @@ def confirm_trials(
         All runs, and the winner by mean over the seeds that every candidate has.
     """
     config, results, clock = runner.config, runner.results, runner.clock
-    candidates = [*finalists, *(t for t in [default] if t not in finalists)]
+    candidates = confirm_candidates(finalists, default)
     seeds = [config.seed + CONFIRM_SEED + k for k in range(config.confirm.num_seeds)]
-    turns = [(seed, trial) for seed in seeds for trial in candidates]
+    turns = confirm_turns(candidates, seeds)
     requests = [runner.request(k, t.params, seed) for k, (seed, t) in enumerate(turns)]
     ledger = runner.run_requests(
         "confirm",
@@ -58,6 +58,18 @@ def confirm_trials(
         )
         return replace(confirmation, note=note)
     return confirmation
+
+
+def confirm_candidates(finalists: Sequence[TrialRecord], default: TrialRecord) -> list[TrialRecord]:
+    """Return what is confirmed: the finalists and, beside them, the default recipe."""
+    return [*finalists, *(t for t in [default] if t not in finalists)]
+
+
+def confirm_turns(
+    candidates: Sequence[TrialRecord], seeds: Sequence[int]
+) -> list[tuple[int, TrialRecord]]:
+    """Return the runs in their order: seed by seed."""
+    return [(seed, trial) for seed in seeds for trial in candidates]
 
 
 def choose_winner(

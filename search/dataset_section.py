@@ -17,8 +17,15 @@ from pydantic import (
 
 from search.errors import DatasetError
 from search.findings import show
-from search.ranges import is_number
-from search.sections import Number, Section, Text, Whole, or_none
+from search.sections import (
+    Number,
+    Section,
+    Text,
+    Whole,
+    count_or_none,
+    or_none,
+    parse_gigabytes,
+)
 
 _MIN_CAP = 10  # images of a class: below, no split can be made of it
 
@@ -68,22 +75,6 @@ def _names(value: Any) -> Any:
     return value
 
 
-def _count_or_none(value: Any) -> int | None:
-    if value is None or value == "none":
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < _MIN_CAP:
-        raise ValueError(f"must be none, or a whole number >= {_MIN_CAP}")
-    return value
-
-
-def _gigabytes(value: Any) -> float | None:
-    if value is None or value == "none":
-        return None
-    if not is_number(value) or not value > 0:
-        raise ValueError("must be none, or a number of GB above 0")
-    return float(value)
-
-
 class ClassesConfig(Section):
     """Which classes the study has, under which names, of how many images."""
 
@@ -97,19 +88,7 @@ class ClassesConfig(Section):
         description="Classes to leave out, called as they are after renaming.",
         examples=["[spider]"],
     )
-    max_images: Annotated[
-        int | None,
-        BeforeValidator(_count_or_none),
-        WithJsonSchema(
-            {
-                "anyOf": [
-                    {"const": "none"},
-                    {"type": "integer", "minimum": _MIN_CAP},
-                    {"type": "null"},
-                ]
-            }
-        ),
-    ] = Field(
+    max_images: Annotated[int | None, *count_or_none(_MIN_CAP)] = Field(
         default=None,
         description="Most images used of a class, or none; every seed uses the same ones.",
         examples=[500],
@@ -191,7 +170,7 @@ class DatasetConfig(Section):
     )
     cache_gb: Annotated[
         float | None,
-        BeforeValidator(_gigabytes),
+        BeforeValidator(parse_gigabytes),
         or_none({"const": "none"}),
     ] = Field(default=20.0, description="Disk that pixels may take, in GB, or none.", examples=[20])
 

@@ -49,12 +49,16 @@ def note_data(results: ResultsFolder, fingerprint: str) -> None:
     write_json(results.environment, value | {"data_fingerprint": fingerprint})
 
 
-def command_line() -> str:
-    """Return the command as one would type it again."""
+def command_line(without: str = "") -> str:
+    """Return the command as one would type it again.
+
+    Args:
+        without: A flag to leave out.
+    """
     module = Path(sys.argv[0])
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     start = ["python", "-m", spec.name] if spec is not None else ["python", str(module)]
-    return shlex.join([*start, *sys.argv[1:]])
+    return shlex.join([*start, *(word for word in sys.argv[1:] if word != without)])
 
 
 def _versions() -> dict[str, str]:

@@ -17,11 +17,17 @@ from search.yaml_file import dump_yaml
 # `auto` chose, with the `cache_gb` of then, stays: the data stage notes it.
 _FREE = {
     "dataset": {"root", "source", "sample", "max_dropped", "cache_gb"},
-    "budget": {"num_trials", "time_limit"},
+    "budget": {"num_trials", "total_epochs", "plateau_trials", "time_limit"},
+    "search": {"sampler"},
     "confirm": {"top_k", "num_seeds"},
-    "resources": {"cpus", "gpus", "max_concurrent"},
-    "report": {"cam_images"},
+    "resources": {"cpus", "gpus", "max_concurrent", "disk_gb"},
+    "report": {"cam_images", "tensorboard"},
 }
+
+_LONGER = (
+    "More trials can be added to a study (--trials), more epochs cannot: schedules and rungs are "
+    "made for max_epochs. A new study can begin with this one's best: --warm-start.\n"
+)
 
 _CHECK_RULES = 2  # raised whenever the check judges images otherwise than before
 
@@ -55,6 +61,7 @@ def refuse_other_study(config: StudyConfig, results: ResultsFolder) -> None:
         )
         raise ResultsError(
             f"{results.root}: must hold this very study, got one that differs in\n{changes}\n"
+            f"{_LONGER if 'budget.max_epochs' in names else ''}"
             "Use --fresh to start anew (the old folder is kept under a dated name), or "
             "--results to name another folder."
         )
@@ -72,7 +79,8 @@ def settings_fingerprint(config: StudyConfig, weights: Path | None) -> str:
     """Return the identity of what may change between runs but changes what a report says."""
     resolved = config.resolved()
     where = str(weights.resolve()) if weights else ""
-    return fingerprint(config.budget.num_trials, resolved["confirm"], resolved["report"], where)
+    disk_gb = config.resources.disk_gb
+    return fingerprint(config.budget.size, resolved["confirm"], resolved["report"], where, disk_gb)
 
 
 def check_data(config: StudyConfig, results: ResultsFolder, content: str) -> str:

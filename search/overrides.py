@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search.errors import SpaceError
@@ -56,12 +56,19 @@ def _put(raw: dict[str, Any], parts: Sequence[str], value: Any) -> str:
     return ""
 
 
-def name_overrides(findings: Sequence[Finding], keys: Sequence[str]) -> list[str]:
-    """Write findings as problems; those of a value that an override set start with `--set`."""
+def name_overrides(
+    findings: Sequence[Finding], keys: Sequence[str], flags: Mapping[str, str]
+) -> list[str]:
+    """Write findings as problems; those of a value that an override set start with `--set`.
+
+    Args:
+        flags: Dotted key -> the flag by which it was set, which is named in its place.
+    """
     # Within space the whole parameter counts: `space.lr.float` is to blame for `space.lr.low`.
     roots = [".".join(key.split(".")[:2]) if key.startswith("space.") else key for key in keys]
     problems = []
     for path, text in findings:
         blamed = any(path == root or path.startswith((f"{root}.", f"{root}[")) for root in roots)
-        problems.append(f"{'--set ' if blamed else ''}{path}: {text}")
+        where = flags.get(path, f"--set {path}") if blamed else path
+        problems.append(f"{where}: {text}")
     return problems

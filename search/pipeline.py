@@ -20,9 +20,11 @@ def run_pipeline(study: Study) -> None:
     """
     data = prepare_data(study)
     # Ray, torch and timm are imported while the images are read, not before.
-    study.session.wait_for_imports()
+    with study.terminal.busy("probe", "waiting for Ray and torch"):
+        study.session.wait_for_imports()
     from search.stages.judge import confirm, evaluate, explain, export, retrain
-    from search.stages.trials import probe, search
+    from search.stages.preflight import probe
+    from search.stages.trials import search
 
     backbones = probe(study, data)
     outcome = search(study, data, backbones)
@@ -59,7 +61,9 @@ def report(
         )
 
     summarise()
-    page = write_report(study.results)
+    study.live.stop()
+    with study.terminal.busy("report", "drawing plots and tables"):
+        write_report(study.results)
     study.finish(
         "report",
         study.identity,
@@ -68,4 +72,3 @@ def report(
         was_cut_short=outcome.reason.startswith("time limit") or bool(confirmation.note),
     )
     summarise()
-    study.terminal.line("report", str(page))

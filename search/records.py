@@ -156,10 +156,11 @@ class TrialRecord:
 
     Attributes:
         params: Searched and fixed parameters that were active; inactive ones are absent.
-        best_value, best_epoch: Best epoch so far, None without a finished epoch.
+        best_value, best_epoch: Best epoch so far, None without one; best_loss: its val_loss.
         started_s: Seconds from the start of the search to the trial's first start.
         peak_memory_mb: Most memory it took, see EpochReport.
         micro_batch: Images forwarded at once where memory did not hold a whole batch, else None.
+        num_retries: Times that the machine ended it and it was tried again (a worker was killed).
         error: Last line of the exception, "" if none.
     """
 
@@ -177,6 +178,8 @@ class TrialRecord:
     worker: str = ""
     peak_memory_mb: float | None = None
     micro_batch: int | None = None
+    best_loss: float | None = None
+    num_retries: int = 0
     error: str = ""
 
 
@@ -276,9 +279,7 @@ def write_json(path: Path, value: Any) -> None:
 def _plain(value: Any) -> Any:
     if hasattr(value, "__dataclass_fields__"):
         return asdict(value)
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     return str(value)
 

@@ -1,4 +1,4 @@
-"""The results folder: the only place that knows its paths, locks it and marks finished stages."""
+"""The results folder: the only place that knows its paths and marks finished stages."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from search.errors import ResultsError
+from search.folder_lock import FolderLock
 from search.records import write_json
 
 
@@ -60,6 +59,11 @@ class ResultsFolder:
         return self.study / "optuna.journal"
 
     @property
+    def warm_start(self) -> Path:
+        """What `--warm-start` took from another study."""
+        return self.study / "warm_start.json"
+
+    @property
     def ray(self) -> Path:
         return self.study / "ray"
 
@@ -87,6 +91,11 @@ class ResultsFolder:
     def report(self) -> Path:
         """index.html, tables/*.csv|md, plots/*.png."""
         return self.root / "report"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Event files by trial number, where asked for."""
+        return self.root / "tensorboard"
 
     @property
     def export(self) -> Path:
@@ -135,28 +144,6 @@ def open_results(root: Path, flag: str = "--results") -> ResultsFolder:
     return ResultsFolder(root.resolve())
 
 
-def lock_results(folder: ResultsFolder) -> FileLock:
-    """Hold the folder for this process until it ends, even if it is killed.
-
-    Raises:
-        ResultsError: Another process is working in it, or its lock cannot be written.
-    """
-    lock = FileLock(folder.root / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ResultsError(
-            f"{folder.root}: another run is working in this folder. "
-            "Wait for it to end, or name another folder with --results."
-        ) from None
-    except OSError as error:
-        raise ResultsError(
-            f"{folder.root / '.lock'}: must be writable, got {error.strerror}. "
-            "Mend its permissions, or name another folder with --results."
-        ) from error
-    return lock
-
-
 def set_aside(root: Path) -> Path | None:
     """Rename an existing results folder to a dated name beside it (for --fresh).
 
@@ -172,7 +159,8 @@ def set_aside(root: Path) -> Path | None:
             f"--results {root}: must hold an earlier study for --fresh to set aside, got something "
             "else. Name another folder."
         )
-    lock = lock_results(folder)
+    lock = FolderLock(root)
+    lock.acquire()
     dated = root.with_name(f"{root.name}.{time.strftime('%Y-%m-%d-%H%M%S')}")
     try:
         root.rename(dated)

@@ -5,29 +5,57 @@ Exit codes: 0 ok, 2 something the user can mend, 1 the study failed, 130 interru
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from search import __version__
-from search.clock import EXIT_INTERRUPTED, Clock, Interrupted
+from search.clock import EXIT_INTERRUPTED, Clock
 from search.config import StudyConfig, load_study
 from search.data.sources import Fetched
 from search.dataset_section import data_roots
 from search.errors import SearchError
 from search.finished import is_finished
+from search.folder_lock import FolderLock
 from search.identity import refuse_other_study, write_study
-from search.intake import check_images_suffice, check_request, fetch
+from search.intake import check_images_suffice, check_request, fetch, keep_done_trials
 from search.plan import print_plan
 from search.records import write_json
-from search.results import ResultsFolder, lock_results, open_results, set_aside
+from search.results import ResultsFolder, open_results, set_aside
 from search.summary import read_summary, summary_lines
 from search.terminal import Terminal
 from trainables.contract import WeightsError
+
+if TYPE_CHECKING:
+    from search.tune.warm_start import WarmStart
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
+_FLAGS = {
+    "budget.num_trials": "--trials",
+    "budget.max_epochs": "--epochs",
+    "budget.time_limit": "--time-limit",
+}
+
+
+@dataclass(frozen=True)
+class _Flags:
+    """What the command line says beside the study itself; as its options say it."""
+
+    weights: Path | None
+    address: str
+    fresh: bool
+    warm_start: Path | None
+    dry_run: bool
+
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -50,6 +78,12 @@ def main(
     weights: Annotated[
         Path | None, typer.Option(help="Folder of pretrained weights, <model>.safetensors.")
     ] = None,
+    warm_start: Annotated[
+        Path | None, typer.Option(help="Results of another study, whose trials to learn from.")
+    ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write event files for TensorBoard.")
+    ] = False,
     address: Annotated[str, typer.Option(help="Ray cluster to join: auto or host:port.")] = "local",
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start anew; an old folder is kept, renamed.")
@@ -66,51 +100,86 @@ def main(
 
     The same command on an unfinished results folder goes on where it stopped.
     """
-    terminal = Terminal(verbosity=1 if verbose else -1 if quiet else 0)
-    try:
-        overrides = _overrides(data, trials, epochs, time_limit) + list(set_ or ())
-        config = load_study(space, overrides)
+    clock = Clock()
+    terminal = Terminal(verbosity=1 if verbose else -1 if quiet else 0, clock=clock)
+    with _exit_codes(terminal):
+        clock.install_signal_handlers()
+        given = _overrides(data, trials, epochs, time_limit, tensorboard)
+        config = _load(space, given, set_ or [])
+        clock.time_limit = config.budget.time_limit
         root = results or Path("results") / config.name
-        check_request(config, root, weights, address)
-        if dry_run:
-            print_plan(config, root, terminal)
-        else:
-            run_study(config, root, terminal, weights=weights, address=address, fresh=fresh)
+        _start(config, root, terminal, clock, _Flags(weights, address, fresh, warm_start, dry_run))
+
+
+@contextmanager
+def _exit_codes(terminal: Terminal) -> Iterator[None]:
+    """Say in one message why the command ends early."""
+    try:
+        yield
     except (SearchError, WeightsError) as error:
         terminal.error(str(error))
         raise typer.Exit(getattr(error, "exit_code", 2)) from None
-    except (Interrupted, KeyboardInterrupt):
-        terminal.warn("interrupted: the same command goes on from here")
+    except KeyboardInterrupt:
+        from search.environment import command_line
+
+        command = command_line(without="--fresh")
+        terminal.warn(f"interrupted: the same command goes on from here: {command}")
         raise typer.Exit(EXIT_INTERRUPTED) from None
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        terminal.error(
+            f"{error.filename or 'the disk'}: must be writable, got {error.strerror}. Mend that: "
+            "what is finished is kept, the same command goes on."
+        )
+        raise typer.Exit(SearchError.exit_code) from None
+
+
+def _start(
+    config: StudyConfig, root: Path, terminal: Terminal, clock: Clock, flags: _Flags
+) -> None:
+    """Refuse what cannot be done; then do it, or print what would be."""
+    check_request(config, root, flags.weights, flags.address)
+    other = _check_warm_start(config, root, flags)
+    if not flags.dry_run:
+        run_study(config, root, terminal, clock, flags)
+        return
+    if other is not None:
+        terminal.line("search", f"warm start: {other.text(config)}")
+    print_plan(config, root, terminal, flags.weights)
 
 
 def run_study(
     config: StudyConfig,
     root: Path,
     terminal: Terminal,
-    *,
-    weights: Path | None,
-    address: str,
-    fresh: bool,
+    clock: Clock,
+    flags: _Flags,
 ) -> None:
     """Fetch the images, open the results folder and run every stage that is not done."""
-    if not fresh:
+    if not flags.fresh:
         refuse_other_study(config, ResultsFolder(root))
     fetched = fetch(config)
     check_images_suffice(config, fetched.roots, root)
-    kept = set_aside(root) if fresh else None
+    kept = set_aside(root) if flags.fresh else None
     folder = open_results(root)
-    lock = lock_results(folder)
+    lock = FolderLock(folder.root)
+    lock.acquire(terminal.warn)
     try:
         terminal.line("study", f"{config.name} · {folder.root} · Seed Search {__version__}")
         if kept is not None:
             terminal.line("study", f"the old results are kept in {kept}")
+            if flags.warm_start and flags.warm_start.resolve() == folder.root:
+                flags = replace(flags, warm_start=kept)
         refuse_other_study(config, folder)
-        if is_finished(config, folder, fetched.roots, weights):
+        config, more_done = keep_done_trials(config, folder)
+        if more_done:
+            terminal.line("study", more_done)
+        if is_finished(config, folder, fetched.roots, flags.weights):
             terminal.line("study", "already finished; --trials N adds trials, --fresh starts anew")
         else:
             write_study(config, folder)
-            _run_stages(config, folder, terminal, fetched, weights=weights, address=address)
+            _run_stages(config, folder, terminal, clock, fetched, flags)
         for line in summary_lines(read_summary(folder)):
             terminal.line("summary", line)
         terminal.line("summary", f"report: {folder.report / 'index.html'}")
@@ -122,34 +191,60 @@ def _run_stages(
     config: StudyConfig,
     folder: ResultsFolder,
     terminal: Terminal,
+    clock: Clock,
     fetched: Fetched,
-    *,
-    weights: Path | None,
-    address: str,
+    flags: _Flags,
 ) -> None:
     from search.environment import describe_environment
     from search.pipeline import run_pipeline
+    from search.stages.data import refuse_changed_images
     from search.stages.study import Study
     from search.tune.machine import count_gpus
     from search.tune.session import RaySession
 
-    clock = Clock(config.budget.time_limit)
-    clock.install_signal_handlers()
     write_json(folder.environment, describe_environment(config.seed, count_gpus()))
-    session = RaySession(address, verbose=terminal.verbosity > 0)
+    session = RaySession(flags.address, verbose=terminal.verbosity > 0)
     # From here on the report is out of date, whatever becomes of this run.
     folder.marker("report").unlink(missing_ok=True)
-    study = Study(config, folder, terminal, clock, session, fetched, weights_folder=weights)
+    weights, warm_start = flags.weights, flags.warm_start
+    study = Study(config, folder, terminal, clock, session, fetched, weights, warm_start)
     try:
-        session.start(config.trainables)
+        refuse_changed_images(study)
+        session.start()
         run_pipeline(study)
     finally:
-        session.stop()
+        study.live.close()  # its last page is written while Ray stops
+        with terminal.busy("study", "stopping the workers"):
+            session.stop()
+            has_page = study.live.wait()
+        if has_page:
+            terminal.line("report", f"what there is so far: {folder.report / 'index.html'}")
     shutil.rmtree(folder.ray, ignore_errors=True)
 
 
+def _check_warm_start(config: StudyConfig, root: Path, flags: _Flags) -> WarmStart | None:
+    """Refuse a study that cannot be begun with; the folder of a fresh start is as good as empty."""
+    if flags.warm_start is None:
+        return None
+    from search.tune.warm_start import check_warm_start, read_other_study
+
+    if flags.fresh:
+        return read_other_study(config, flags.warm_start)
+    return check_warm_start(config, ResultsFolder(root), flags.warm_start)
+
+
+def _load(space: Path, overrides: list[str], settings: list[str]) -> StudyConfig:
+    """Read the study; a problem with what a flag said is told by the flag's name."""
+    named = [key for key in _FLAGS if not any(o.startswith(f"{key}=") for o in settings)]
+    return load_study(space, overrides + settings, {key: _FLAGS[key] for key in named})
+
+
 def _overrides(
-    data: list[str] | None, trials: int | None, epochs: int | None, time_limit: str | None
+    data: list[str] | None,
+    trials: int | None,
+    epochs: int | None,
+    time_limit: str | None,
+    tensorboard: bool,
 ) -> list[str]:
     """Turn flags into overrides of the space file, so that one check covers both."""
     found: list[str] = []
@@ -164,6 +259,8 @@ def _overrides(
         found += [f"budget.max_epochs={epochs}", "budget.min_epochs=auto"]
     if time_limit is not None:
         found.append(f"budget.time_limit={time_limit}")
+    if tensorboard:
+        found.append("report.tensorboard=true")
     return found
 
 

@@ -1,11 +1,10 @@
-"""The sections of a space file other than `dataset` and `space`: names, ranges, defaults.
+"""The smaller sections of a space file, and what all sections are made of: names, ranges, defaults.
 
 Each description and example is used three times: by readers, by error messages, by the JSON Schema.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
@@ -19,39 +18,38 @@ from pydantic import (
 )
 
 from search.ranges import is_number
-from search.rungs import rung_epochs
-
-_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 
 Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True)]
 Text = Annotated[str, Field(strict=True)]
 
 
-def auto_min_epochs(max_epochs: int, reduction_factor: int) -> int:
-    """Return the first rung for `min_epochs: auto`, in epochs.
+def count_or_none(low: int) -> tuple[BeforeValidator, WithJsonSchema]:
+    """Accept a whole number from `low` on, or none, and describe it."""
 
-    Two rungs below the top where the epochs allow it, such as 3, 9 under 27 with factor 3.
-    """
-    return max(1, max_epochs // reduction_factor**2)
+    def check(value: Any) -> int | None:
+        if value is None or value == "none":
+            return None
+        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+            raise ValueError(f"must be none, or a whole number >= {low}")
+        return value
+
+    number = {"type": "integer", "minimum": low}
+    schema = {"anyOf": [{"const": "none"}, number, {"type": "null"}]}
+    return BeforeValidator(check), WithJsonSchema(schema)
 
 
-def parse_seconds(value: Any) -> float | None:
-    """Read a time limit: none, 90s, 20m, 1h30m or a number of seconds.
+def parse_gigabytes(value: Any) -> float | None:
+    """Read a size of disk: none, or a number of GB.
 
     Raises:
-        ValueError: It is none of these, or not above 0.
+        ValueError: It is neither, or not above 0.
     """
     if value is None or value == "none":
         return None
-    seconds = float(value) if is_number(value) else 0.0
-    if isinstance(value, str) and (match := _DURATION.fullmatch(value.replace(" ", ""))):
-        parts = zip(_SECONDS.values(), match.groups(), strict=True)
-        seconds = sum(unit * float(number) for unit, number in parts if number)
-    if not 0 < seconds < float("inf"):
-        raise ValueError("must be none, or a time above 0 such as 90s, 20m, 1h30m")
-    return seconds
+    if not is_number(value) or not value > 0:
+        raise ValueError("must be none, or a number of GB above 0")
+    return float(value)
 
 
 def or_none(text: dict[str, str]) -> WithJsonSchema:
@@ -60,7 +58,7 @@ def or_none(text: dict[str, str]) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": [text, number, {"type": "null"}]})
 
 
-def _auto_or(rule: str, *, whole: bool, low: float) -> BeforeValidator:
+def auto_or(rule: str, *, whole: bool, low: float) -> BeforeValidator:
     """Accept "auto" or a number; pydantic's own unions would report one problem per member."""
 
     def check(value: Any) -> Any:
@@ -100,72 +98,14 @@ class ObjectiveConfig(Section):
         return expected if value is None else value
 
 
-class BudgetConfig(Section):
-    """How much may be spent, and how early ASHA may stop a trial."""
+class SearchConfig(Section):
+    """How configurations are proposed."""
 
-    num_trials: Whole = Field(
-        default=24, ge=1, le=100_000, description="Configurations to try.", examples=[24]
+    sampler: Literal["tpe", "gp", "random"] = Field(
+        default="tpe",
+        description="tpe learns from every trial, gp suits few continuous parameters, random none.",
+        examples=["tpe"],
     )
-    max_epochs: Whole = Field(
-        default=12,
-        ge=1,
-        le=10_000,
-        description="Epochs of a trial that is never stopped.",
-        examples=[12],
-    )
-    reduction_factor: Whole = Field(
-        default=3,
-        ge=2,
-        le=100,
-        description="One in this many trials goes on at each rung.",
-        examples=[3],
-    )
-    min_epochs: Annotated[
-        int,
-        _auto_or("a whole number of epochs >= 1", whole=True, low=1),
-        WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}]}),
-    ] = Field(
-        default=cast(int, "auto"),
-        validate_default=True,
-        description="Epochs every trial gets before ASHA may stop it: the first rung.",
-        examples=["auto"],
-    )
-    brackets: Whole = Field(
-        default=1,
-        ge=1,
-        le=10,
-        description="Ladders of rungs; each starts one rung later.",
-        examples=[1],
-    )
-    time_limit: Annotated[
-        float | None,
-        BeforeValidator(parse_seconds),
-        or_none({"type": "string"}),
-    ] = Field(
-        default=None,
-        description="Wall time of the search: none, 90s, 20m, 1h30m or seconds.",
-        examples=["20m"],
-    )
-
-    @field_validator("min_epochs", mode="before")
-    @classmethod
-    def _resolve_auto(cls, value: Any, info: ValidationInfo) -> Any:
-        max_epochs = info.data.get("max_epochs", 0)
-        if value == "auto":
-            return auto_min_epochs(max_epochs, info.data.get("reduction_factor", 3))
-        if max_epochs and is_number(value) and value > max_epochs:
-            raise ValueError(f"must be <= max_epochs ({max_epochs})")
-        return value
-
-    @field_validator("brackets")
-    @classmethod
-    def _have_a_rung_each(cls, value: int, info: ValidationInfo) -> int:
-        names = ("min_epochs", "max_epochs", "reduction_factor")
-        if all(name in info.data for name in names):
-            rungs = max(1, len(rung_epochs(*(info.data[name] for name in names))))
-            if value > rungs:
-                raise ValueError(f"must be <= the number of rungs below max_epochs ({rungs})")
-        return value
 
 
 class ResourcesConfig(Section):
@@ -174,14 +114,21 @@ class ResourcesConfig(Section):
     cpus: Number = Field(default=1.0, gt=0, le=1024, description="CPUs of a trial.", examples=[1])
     gpus: Annotated[
         float | Literal["auto"],
-        _auto_or("a number of GPUs >= 0", whole=False, low=0),
+        auto_or("a number of GPUs >= 0", whole=False, low=0),
         WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "number", "minimum": 0}]}),
     ] = Field(default="auto", description="GPUs of a trial, or a share of one.", examples=["auto"])
     max_concurrent: Annotated[
         int | Literal["auto"],
-        _auto_or("a whole number of trials >= 1", whole=True, low=1),
+        auto_or("a whole number of trials >= 1", whole=True, low=1),
         WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}]}),
     ] = Field(default="auto", description="Trials training at once.", examples=["auto"])
+    disk_gb: Annotated[
+        float | None, BeforeValidator(parse_gigabytes), or_none({"const": "none"})
+    ] = Field(
+        default=None,
+        description="Disk that the results may take while the study runs, in GB, or none.",
+        examples=[20],
+    )
 
     @field_validator("gpus")
     @classmethod
@@ -205,8 +152,14 @@ class ConfirmConfig(Section):
 
 
 class ReportConfig(Section):
-    """What the report shows."""
+    """What the report shows, and what else is written for people to look at."""
 
     cam_images: Whole = Field(
         default=12, ge=0, le=1000, description="Test images explained by Grad-CAM.", examples=[12]
+    )
+    tensorboard: bool = Field(
+        default=False,
+        strict=True,
+        description="Write every trial's curves and parameters for TensorBoard, while it trains.",
+        examples=[True],
     )

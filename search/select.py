@@ -9,11 +9,13 @@ from search.errors import TrialError
 from search.records import EpochRecord, TrialRecord, TrialState
 
 SECONDS_FOR_TEST_AND_REPORT = 45.0
-SECONDS_TO_START_WORKERS = 8.0
+SECONDS_TO_START_WORKERS = 8.0  # on a machine that does nothing else
+MOST_SECONDS_TO_START = 60.0  # what was measured may hold more: a probe extracts features first
+RETRAIN_SHARE = 1.25  # of a trial: it trains on train + val
 
 
 def rank_trials(trials: Sequence[TrialRecord], direction: str) -> list[TrialRecord]:
-    """Order trials, best first: COMPLETE before all others, then by best epoch, then by time.
+    """Order trials, best first: COMPLETE ones by best epoch, equals by loss, then by time.
 
     A trial stopped early, failed or cut off never outranks one that reached the top rung, however
     lucky its early value: its figures come from another part of the schedule.
@@ -21,11 +23,12 @@ def rank_trials(trials: Sequence[TrialRecord], direction: str) -> list[TrialReco
     sign = -1 if direction == "maximize" else 1
     with_value = [t for t in trials if t.best_value is not None]
 
-    def key(trial: TrialRecord) -> tuple[bool, int, float, float, int]:
+    def key(trial: TrialRecord) -> tuple[bool, int, float, float, float, int]:
         complete = trial.state is TrialState.COMPLETE
         value = sign * (trial.best_value or 0.0)
         rung = 0 if complete else -trial.epochs_run
-        return not complete, rung, value, trial.seconds, trial.number
+        loss = float("inf") if trial.best_loss is None else trial.best_loss
+        return not complete, rung, value, loss, trial.seconds, trial.number
 
     return sorted(with_value, key=key)
 
@@ -71,12 +74,14 @@ def forecast_seconds(
     num_seeds: int,
     num_slots: int,
     direction: str,
+    seconds_to_start: float = 0.0,
 ) -> float:
     """Forecast the stages after the search from the epochs of the trials that lead now.
 
     Args:
         num_candidates: Configurations to confirm, the default recipe included.
         num_slots: Trainings at once.
+        seconds_to_start: That workers took to begin, where it was seen.
 
     Returns:
         Seconds for confirm (candidates × seeds), retrain, test and report.
@@ -84,5 +89,7 @@ def forecast_seconds(
     leaders = {t.number for t in rank_trials(trials, direction)[:num_candidates]} | {0}
     spent = [e.seconds for e in epochs if e.trial_number in leaders]
     per_run = max_epochs * (sum(spent) / len(spent) if spent else 0.0)
-    rounds = math.ceil(num_candidates * num_seeds / num_slots) + math.ceil(2 / num_slots)
-    return rounds * per_run + 2 * SECONDS_TO_START_WORKERS + SECONDS_FOR_TEST_AND_REPORT
+    confirming = math.ceil(num_candidates * num_seeds / num_slots)
+    rounds = confirming + RETRAIN_SHARE * math.ceil(2 / num_slots)
+    start = min(max(seconds_to_start, SECONDS_TO_START_WORKERS), MOST_SECONDS_TO_START)
+    return rounds * per_run + (1 + bool(num_seeds)) * start + SECONDS_FOR_TEST_AND_REPORT

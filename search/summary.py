@@ -52,9 +52,11 @@ def write_summary(
         "trials": _counts(outcome),
         "best": _best(outcome, config, dataset["num_val"]),
         "confirm": _confirm(confirmation, config, dataset["num_val"]),
-        "test": test | {"num_images": len(evaluation.ids)},
+        "test": test | {"num_images": len(evaluation.ids), "num_looks": _num_looks(results)},
+        "warm_start": _warm_start(results),
         "comparison": _read(results.test / "metrics.json").get("comparison"),
         "stage_seconds": _stage_seconds(results),
+        "peak_disk_mb": _peak_disk_mb(results),
         "warnings": list(warnings),
         "reason": outcome.reason,
         "command": environment.get("command", ""),
@@ -119,6 +121,11 @@ def summary_lines(value: dict[str, Any]) -> list[str]:
     elif confirm["winner"] == "default recipe":
         lines.append("the default recipe won: no trial of the search beat it")
     lines.append(f"trials: {trials}; search ended: {value['reason']}")
+    if warm_start := value.get("warm_start"):
+        lines.append(
+            f"the search began with {warm_start['num_fitting']} of {warm_start['num_trials']} "
+            f"trials of {warm_start['source']}"
+        )
     return lines
 
 
@@ -172,6 +179,25 @@ def _val_interval(config: StudyConfig, value: float | None, num_val: int) -> dic
 def _stage_seconds(results: ResultsFolder) -> dict[str, float]:
     markers = {stage: results.read_marker(stage) for stage in _STAGES}
     return {stage: marker["seconds"] for stage, marker in markers.items() if marker}
+
+
+def _peak_disk_mb(results: ResultsFolder) -> float | None:
+    peak = results.read_marker("disk").get("peak_bytes")
+    return None if peak is None else round(peak / 1e6, 1)
+
+
+def _num_looks(results: ResultsFolder) -> int:
+    """Return how many final models the test images have judged."""
+    return int(results.read_marker("evaluate").get("times", 1))
+
+
+def _warm_start(results: ResultsFolder) -> dict[str, Any] | None:
+    """Return which study this one began with, and how many of its trials fit."""
+    value = _read(results.warm_start)
+    if not value:
+        return None
+    kept = {name: value[name] for name in ("source", "num_trials", "skipped", "differences")}
+    return kept | {"num_fitting": len(value["trials"])}
 
 
 def _short(value: Any) -> str:

@@ -1,33 +1,31 @@
-"""What a person sees while a study runs: one line an event, and a live table on a terminal."""
+"""What a person sees while a study runs: one line an event, and on a terminal what is under way.
+
+Lines that are printed stay; the bar, the table and the spinner below them are drawn over and leave
+nothing behind. Where the output is a file or a pipe there are only the lines.
+"""
 
 from __future__ import annotations
 
-import time
-from collections import Counter
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from search.board import Board
 from search.clock import Clock
 
-_STYLE = {"complete": "green", "pruned": "yellow", "failed": "red", "interrupted": "magenta"}
+OnTrial = Callable[[Any, str, int], None]
+"""Called with the ledger, the event ("start", "epoch", "end") and the trial's number."""
 
-
-class LedgerLike(Protocol):
-    """What the table needs of the ledger."""
-
-    trials: dict[int, Any]
-    metric: str
-    direction: str
-
-    def best(self, trial: Any) -> tuple[int, float] | None: ...
+_INDENT = 10  # of a line's text, behind the name of the stage
 
 
 class Terminal:
@@ -35,158 +33,112 @@ class Terminal:
 
     Args:
         verbosity: -1 errors and warnings only, 0 one line an event, 1 every epoch too.
+        clock: Says that it stops, but not into what is being drawn.
     """
 
-    def __init__(self, verbosity: int = 0) -> None:
+    def __init__(self, verbosity: int = 0, clock: Clock | None = None) -> None:
         self.verbosity = verbosity
+        self._clock = clock or Clock()
         # Names and paths are printed as they are: `:dog:` is no emoji.
         self.console = Console(highlight=False, soft_wrap=True, emoji=False)
         self.errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+        self._is_drawing = False
 
-    def line(self, stage: str, text: str) -> None:
-        """Print one event of a stage."""
+    @property
+    def is_live(self) -> bool:
+        """Whether something may be drawn that changes."""
+        console = self.console
+        return console.is_terminal and not console.is_dumb_terminal and self.verbosity >= 0
+
+    def line(self, stage: str, text: str | Text, *, cut: bool = False) -> None:
+        """Print one event of a stage; on a terminal it wraps, or is cut to one line of it."""
         if self.verbosity >= 0:
-            self.console.print(f"[bold cyan]{stage:<9}[/] {escape(text)}")
+            plain = Text(text) if isinstance(text, str) else text
+            shown = _fit(plain, self.console, cut)
+            self.console.print(Text.assemble((f"{stage:<{_INDENT}}", "bold cyan"), shown))
 
     def warn(self, text: str) -> None:
-        self.errors.print(f"[bold yellow]warning[/]   {escape(text)}")
+        console = self.errors
+        if self._is_drawing and console.is_terminal:
+            console = self.console  # which knows what it has to draw anew below
+        shown = _fit(Text(text), console)
+        console.print(Text.assemble((f"{'warning':<{_INDENT}}", "bold yellow"), shown))
 
     def error(self, text: str) -> None:
-        self.errors.print(f"[bold red]error[/]: {escape(text)}")
+        shown = _fit(Text(text), self.errors, indent=len("error: "))
+        self.errors.print(Text.assemble(("error", "bold red"), ": ", shown))
+
+    @contextmanager
+    def busy(self, stage: str, text: str) -> Iterator[None]:
+        """Show what takes a while and has no steps to count."""
+        if not self.is_live:
+            yield
+            return
+        row = Table.grid()
+        row.add_row(Text(f"{stage:<{_INDENT}}", "bold cyan"), Spinner("dots", Text(f"{text} …")))
+        with self._drawing(Live(row, console=self.console, refresh_per_second=8, transient=True)):
+            yield
 
     @contextmanager
     def progress(self, stage: str) -> Iterator[Callable[[int, int], None] | None]:
         """Show a bar on a terminal, nothing elsewhere."""
-        if not self.console.is_terminal or self.verbosity < 0:
+        if not self.is_live:
             yield None
             return
         columns = (
-            TextColumn(f"{stage:<9}"),
+            TextColumn(f"[bold cyan]{stage:<9}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self.console, transient=True) as bar:
+        bar = Progress(*columns, console=self.console, transient=True)
+        with self._drawing(bar):
             task = bar.add_task(stage, total=None)
             yield lambda done, total: bar.update(task, completed=done, total=total)
 
     @contextmanager
     def trials(
-        self, stage: str, num_trials: int, max_epochs: int, clock: Clock, shown: Sequence[str]
-    ) -> Iterator[OnTrial]:
-        """Show trials while they run; yields the callback that is told of every change.
-
-        Args:
-            shown: Params worth showing; those that all trials share tell nothing apart.
-        """
-        board = _Board(self, stage, num_trials, max_epochs, clock, shown)
-        if self.console.is_terminal and self.verbosity >= 0:
-            with Live(board, console=self.console, refresh_per_second=2, transient=True):
-                yield board.on_change
-        else:
-            yield board.on_change
-
-
-OnTrial = Callable[[Any, str, int], None]
-
-
-class _Board:
-    """The live table; also prints a line for every trial that ends."""
-
-    def __init__(
         self,
-        terminal: Terminal,
         stage: str,
         num_trials: int,
         max_epochs: int,
         clock: Clock,
         shown: Sequence[str],
-    ) -> None:
-        self._shown = shown
-        self._terminal = terminal
-        self._stage = stage
-        self._num_trials = num_trials
-        self._max_epochs = max_epochs
-        self._clock = clock
-        self._ledger: LedgerLike | None = None
+        labels: Sequence[str] = (),
+    ) -> Iterator[OnTrial]:
+        """Show trials while they run; yields the callback that is told of every change.
 
-    def on_change(self, ledger: LedgerLike, event: str, number: int) -> None:
-        self._ledger = ledger
-        if event == "end":
-            self._terminal.line(self._stage, self._ended(ledger, ledger.trials[number]))
-        elif event == "epoch" and self._terminal.verbosity > 0:
-            self._terminal.line(self._stage, _epoch_line(ledger, ledger.trials[number]))
+        Args:
+            shown: Params worth showing; those that all trials share tell nothing apart.
+            labels: What to call the trainings, where they are not trials of the search.
+        """
+        board = Board(stage, num_trials, max_epochs, clock, shown, labels)
 
-    def __rich__(self) -> RenderableType:
-        table = Table(box=None, padding=(0, 2, 0, 0))
-        for name in ("trial", "epoch", "now", "best", "seconds", "params"):
-            table.add_column(name, style="dim" if name == "params" else "", no_wrap=True)
-        if self._ledger is not None:
-            running = [t for t in list(self._ledger.trials.values()) if t.state is None]
-            for trial in running:
-                table.add_row(*self._cells(self._ledger, trial))
-        return Group(Text(""), table, Text(self._status(), style="bold"))
+        def on_change(ledger: Any, event: str, number: int) -> None:
+            board.ledger = ledger
+            if event == "end":
+                line = board.ended(number, counted=not self.is_live)
+                self.line(stage, line, cut=not ledger.trials[number].error)
+            elif event == "retry":
+                self.line(stage, board.retry(number), cut=True)
+            elif event == "epoch" and self.verbosity > 0:
+                self.line(stage, board.epoch(number), cut=True)
 
-    def _cells(self, ledger: LedgerLike, trial: Any) -> list[str]:
-        best = ledger.best(trial)
-        epoch = max(trial.epochs, default=0)
-        now = trial.epochs[epoch].get(ledger.metric) if epoch else None
-        return [
-            str(trial.number),
-            f"{epoch}/{self._max_epochs}",
-            _number(now),
-            _number(best[1] if best else None),
-            f"{time.time() - trial.last_start:.0f}",
-            escape(self._params(trial)),
-        ]
+        if self.is_live:
+            live = Live(board, console=self.console, refresh_per_second=2, transient=True)
+            with self._drawing(live):
+                yield on_change
+        else:
+            yield on_change
 
-    def _status(self) -> str:
-        parts = []
-        if self._ledger is not None:
-            states = Counter(str(t.state) for t in list(self._ledger.trials.values()) if t.state)
-            done = sum(n for state, n in states.items() if state != "interrupted")
-            parts.append(f"{done}/{self._num_trials} done")
-            parts += [f"{states[s]} {s}" for s in ("pruned", "failed") if states[s]]
-            leader = self.incumbent(self._ledger)
-            if leader:
-                parts.append(f"best {self._ledger.metric} {leader[1]:.4f} (trial {leader[0]})")
-        if self._clock.time_limit is not None:
-            parts.append(f"{_clock_text(self._clock.seconds_left)} left")
-        return " · ".join(parts)
-
-    def _params(self, trial: Any) -> str:
-        return describe_params({k: v for k, v in trial.params.items() if k in self._shown})
-
-    @staticmethod
-    def incumbent(ledger: LedgerLike) -> tuple[int, float] | None:
-        """Return (number, value) of the best trial, complete ones first."""
-        sign = 1 if ledger.direction == "maximize" else -1
-        seen = [
-            (t, ledger.best(t)) for t in list(ledger.trials.values()) if str(t.state) != "failed"
-        ]
-        rows = [(str(t.state) == "complete", sign * b[1], t.number, b[1]) for t, b in seen if b]
-        if not rows:
-            return None
-        _, _, number, value = max(rows, key=lambda row: (row[0], row[1], -row[2]))
-        return number, value
-
-    def _ended(self, ledger: LedgerLike, trial: Any) -> str:
-        best = ledger.best(trial)
-        epochs = f"epoch {max(trial.epochs, default=0)}/{self._max_epochs}"
-        score = f"{ledger.metric} {best[1]:.4f}" if best else ""
-        what = "trial" if self._stage == "search" else "run"
-        parts = [f"{what} {trial.number:<3} {trial.state!s:<11}", epochs, score]
-        parts += [f"{trial.seconds:.0f} s", self._params(trial), trial.error]
-        return "  ".join(part for part in parts if part)
-
-
-def _epoch_line(ledger: LedgerLike, trial: Any) -> str:
-    epoch = max(trial.epochs)
-    row = trial.epochs[epoch]
-    return (
-        f"trial {trial.number:<3} epoch {epoch}  train_loss {_number(row['train_loss'])}  "
-        f"{ledger.metric} {_number(row.get(ledger.metric))}  {row['seconds']:.1f} s"
-    )
+    @contextmanager
+    def _drawing(self, live: Live | Progress) -> Iterator[None]:
+        with live:
+            self._is_drawing, self._clock.says_stopping = True, False
+            try:
+                yield
+            finally:
+                self._is_drawing, self._clock.says_stopping = False, True
 
 
 def describe_params(params: Mapping[str, Any], limit: int = 7) -> str:
@@ -195,10 +147,29 @@ def describe_params(params: Mapping[str, Any], limit: int = 7) -> str:
     return " ".join(shown[:limit]) + (" …" if len(shown) > limit else "")
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+def _fit(text: Text, console: Console, cut: bool = False, indent: int = _INDENT) -> Text:
+    """Wrap at words under the line's own start, or cut; a file gets the line as it is.
+
+    A word longer than the terminal, such as a path, stays whole: it is there to be copied.
+    """
+    if not console.is_terminal:
+        return text
+    width = max(20, console.width - indent)
+    if cut:
+        text = text.copy()
+        text.truncate(width, overflow="ellipsis")
+        return text
+    lines = [part for line in text.split("\n") for part in line.divide(_breaks(line.plain, width))]
+    for line in lines:
+        line.rstrip()
+    return Text(f"\n{' ' * indent}").join(lines)
 
 
-def _clock_text(seconds: float) -> str:
-    minutes, rest = divmod(max(0, round(seconds)), 60)
-    return f"{minutes}:{rest:02d}"
+def _breaks(line: str, width: int) -> list[int]:
+    """Return where a line of words has to be broken to stay within a width. Pure."""
+    found, begin = list[int](), 0
+    for word in re.finditer(r"\S+", line):
+        if word.start() > begin and cell_len(line[begin : word.end()]) > width:
+            begin = word.start()
+            found.append(begin)
+    return found

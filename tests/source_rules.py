@@ -18,14 +18,17 @@ PACKAGES = ("search", "trainables")
 # module decides its row, so `trainables.contract` is at the bottom and `trainables` is not.
 # fmt: off
 ROWS: tuple[tuple[str, ...], ...] = (
-    ("search.clock", "search.errors", "search.findings", "search.ranges",
+    ("search.clock", "search.errors", "search.findings", "search.folder_lock", "search.ranges",
      "trainables.contract", "trainables.model_names", "trainables.parameter_types",
      "trainables.parameters"),
-    ("search.accept", "search.config", "search.dataset_section", "search.environment",
-     "search.identity", "search.overrides", "search.reach", "search.records", "search.results",
+    ("search.accept", "search.board", "search.budget", "search.budget_section", "search.config",
+     "search.dataset_section", "search.disk", "search.environment", "search.forecast",
+     "search.identity", "search.overrides", "search.progress", "search.reach",
+     "search.records", "search.results",
      "search.rungs", "search.schema", "search.scores", "search.sections", "search.select",
-     "search.space", "search.space_check", "search.start_with", "search.statistics",
-     "search.summary", "search.terminal", "search.trainable_table", "search.yaml_file"),
+     "search.slots", "search.space", "search.space_check", "search.start_with", "search.statistics",
+     "search.summary", "search.tensorboard", "search.terminal", "search.trainable_table",
+     "search.yaml_file"),
     ("trainables",),
     ("search.data",),
     ("search.tune",),

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from trainables.contract import SMALLEST_MICRO_BATCH
 from trainables.losses import Loss
-from trainables.memory import SMALLEST_MICRO_BATCH, is_out_of_memory
+from trainables.memory import is_out_of_memory
 
 
 @dataclass

@@ -117,6 +117,8 @@ def _start(inputs: TrialInputs) -> Training:
     if resumed is not None:
         model.load_state_dict(resumed["model"])
         optimizer.load_state_dict(resumed["optimizer"])
+    # There may be less memory than there was: a worker was killed for it.
+    micro_batches = [resumed["micro_batch"] if resumed else None, _micro_batch(model, mode, inputs)]
     average = Average(model, params["ema"]) if params["ema"] else None
     if average and resumed is not None:
         average.load_state_dict(resumed["average"])
@@ -129,7 +131,7 @@ def _start(inputs: TrialInputs) -> Training:
         mode=mode,
         autocast=mode.autocast(inputs.device),
         thawing=thawing_parameters(model.backbone, params["freeze"]),
-        micro_batch=resumed["micro_batch"] if resumed else _micro_batch(model, mode, inputs),
+        micro_batch=min(filter(None, micro_batches), default=None),
         epochs_done=resumed["epoch"] if resumed is not None else 0,
     )
 

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     """Images (B, 3, S, S) uint8 RGB in channels-last memory order, labels (B,) int64."""
 
 
+SMALLEST_MICRO_BATCH = 2
+"""Images that must fit in memory at once: batch norm cannot train on one."""
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """Which random changes training images go through; the default is none at all.
@@ -148,6 +152,36 @@ class EpochReport:
     val_top5_accuracy: float | None = None
     peak_memory_mb: float | None = None
     micro_batch: int | None = None
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What one configuration takes, measured on one machine.
+
+    Attributes:
+        params: Those of its hyperparameters that the cost hangs on.
+        train_seconds: Per image, of forward and backward pass and its share of the step; 0 where
+            nothing trains the backbone.
+        eval_seconds: Per image, of a forward pass without a graph.
+        load_seconds: Per image, to read and augment it.
+        fixed_bytes: Of weights, gradients and the optimizer's moments.
+        bytes_per_image: What the backward pass keeps of an image.
+        num_parameters: Of backbone and head.
+        num_features: Of one image, in front of the head.
+    """
+
+    params: Mapping[str, Any]
+    train_seconds: float
+    eval_seconds: float
+    fixed_bytes: int
+    bytes_per_image: int
+    num_parameters: int
+    num_features: int
+    load_seconds: float = 0.0
+
+    def memory_bytes(self, num_images: int) -> int:
+        """Return what a training step takes that forwards this many images at once."""
+        return self.fixed_bytes + num_images * self.bytes_per_image
 
 
 class Report(Protocol):

@@ -13,6 +13,7 @@ import platform
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ NUM_STEPS = 4  # the first one is not timed: oneDNN compiles its kernels in it
 LARGEST_BATCH, SMALLEST_BATCH = 16, 4
 SECONDS_PER_STEP = 1.0
 NUM_CLASSES = 8
+_FILE = "modes.json"
 LOSS_TOLERANCE = 0.05
 """A mode may change the losses of the probed steps by this share of float32's, on average.
 
@@ -40,9 +42,21 @@ WORTH_A_CHANGE = 1.1
 the noise of a measurement must not decide which curve a seed gives."""
 
 
+@dataclass(frozen=True)
+class Arithmetic:
+    """How a backbone is trained here.
+
+    Attributes:
+        images_per_second: That it trains, None where it could not be measured.
+    """
+
+    mode: Mode
+    images_per_second: float | None = None
+
+
 def fastest_mode(
     params: Mapping[str, Any], size_px: int, device: str, num_threads: int, memory: Path | None
-) -> Mode:
+) -> Arithmetic:
     """Return the fastest mode in which a backbone learns as in float32.
 
     Measured once per machine and backbone, then read from a file, so that all trials and later
@@ -53,23 +67,37 @@ def fastest_mode(
         size_px: Side of the square images.
         memory: Folder to remember answers in, None to forget them.
     """
-    rule = default_mode(str(params["backbone"]), device)
-    question = _question(params, size_px, device, num_threads)
-    file = memory / "modes.json" if memory else None
-    known = _read(file).get(question)
-    if known in MODES:
-        return MODES[known]
+    known = known_mode(params, size_px, device, num_threads, memory)
+    if known.images_per_second is not None:
+        return known
+    rule = known.mode
     before = torch.get_num_threads()
     torch.set_num_threads(num_threads)
     try:
-        mode = choose(rule, measure_modes(params, size_px, device, rule))
+        speeds = measure_modes(params, size_px, device, rule)
     except RuntimeError:  # out of memory, or an operator the device lacks: a trial will say so
-        return rule
+        return Arithmetic(rule)
     finally:
         torch.set_num_threads(before)
-    if file:
-        _remember(file, question, str(mode))
-    return mode
+    mode = choose(rule, speeds)
+    speed = speeds.get(mode, max(speeds.values()))
+    if torch.device(device).type == "cpu":
+        speed *= num_threads
+    if memory:
+        question = _question(params, size_px, device, num_threads)
+        _remember(memory / _FILE, question, [str(mode), round(speed, 3)])
+    return Arithmetic(mode, speed)
+
+
+def known_mode(
+    params: Mapping[str, Any], size_px: int, device: str, num_threads: int, memory: Path | None
+) -> Arithmetic:
+    """Return what `fastest_mode` found earlier; the rule's mode where it was never asked."""
+    question = _question(params, size_px, device, num_threads)
+    answer = _read(memory / _FILE if memory else None).get(question)
+    if isinstance(answer, list) and len(answer) == 2 and answer[0] in MODES:
+        return Arithmetic(MODES[answer[0]], float(answer[1]))
+    return Arithmetic(default_mode(str(params["backbone"]), device))
 
 
 def choose(rule: Mode, speeds: Mapping[Mode, float]) -> Mode:
@@ -93,14 +121,14 @@ def measure_modes(
         # Dropout draws other masks in another format: it would hide what the format changes.
         fixed = {**params, "dropout": 0.0, "drop_path": 0.0}
         model = build_classifier(fixed, NUM_CLASSES, size_px).to(device)
-        num_images = _affordable_batch(model, size_px, rule, device)
+        num_images = affordable_batch(model, size_px, rule, device)
         images = torch.randint(0, 256, (num_images, size_px, size_px, 3), dtype=torch.uint8)
         labels = torch.randint(0, NUM_CLASSES, (num_images,))
         batch = images.permute(0, 3, 1, 2).to(device), labels.to(device)
         found: dict[Mode, tuple[list[float], float]] = {}
         for mode in MODES.values():
             try:
-                found[mode] = _train_steps(copy.deepcopy(model), batch, mode, device)
+                found[mode] = train_steps(copy.deepcopy(model), batch, mode, device)
             except RuntimeError:
                 if not mode.bfloat16:
                     raise
@@ -112,17 +140,17 @@ def measure_modes(
     }
 
 
-def _affordable_batch(model: Classifier, size_px: int, mode: Mode, device: str) -> int:
+def affordable_batch(model: Classifier, size_px: int, mode: Mode, device: str) -> int:
     """Return how many images keep a step near a second, so that a large network is tried too."""
     images = torch.zeros(SMALLEST_BATCH, size_px, size_px, 3, dtype=torch.uint8)
     labels = torch.arange(SMALLEST_BATCH)
     batch = images.permute(0, 3, 1, 2).to(device), labels.to(device)
-    _, seconds = _train_steps(copy.deepcopy(model), batch, mode, device, num_steps=2)
+    _, seconds = train_steps(copy.deepcopy(model), batch, mode, device, num_steps=2)
     affordable = int(SMALLEST_BATCH * SECONDS_PER_STEP / seconds)
     return max(SMALLEST_BATCH, min(LARGEST_BATCH, affordable))
 
 
-def _train_steps(
+def train_steps(
     model: Classifier,
     batch: tuple[Tensor, Tensor],
     mode: Mode,
@@ -137,7 +165,7 @@ def _train_steps(
     torch.manual_seed(0)  # of drop-path, which some backbones have by default
     losses, seconds = [], []
     for _ in range(num_steps):
-        begin = _now(device)
+        begin = now(device)
         with mode.autocast(device):
             logits = model(images)
         loss = cross_entropy(logits.float(), batch[1])
@@ -146,11 +174,12 @@ def _train_steps(
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         losses.append(loss.item())
-        seconds.append(_now(device) - begin)
+        seconds.append(now(device) - begin)
     return losses, min(seconds[1:])
 
 
-def _now(device: str) -> float:
+def now(device: str) -> float:
+    """Return the seconds that a GPU's work took until now, or those of all CPU threads together."""
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
         return time.perf_counter()
@@ -182,14 +211,14 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _read(file: Path | None) -> dict[str, str]:
+def _read(file: Path | None) -> dict[str, Any]:
     with suppress(OSError, ValueError):
         answers = json.loads(file.read_text(encoding="utf-8")) if file else {}
         return answers if isinstance(answers, dict) else {}
     return {}
 
 
-def _remember(file: Path, question: str, answer: str) -> None:
+def _remember(file: Path, question: str, answer: list[Any]) -> None:
     """Add an answer; a folder that cannot be written to costs only the next measurement."""
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)

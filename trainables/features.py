@@ -11,8 +11,10 @@ again for every view. float16 gave the very accuracies of float32 (real photos, 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -39,6 +41,7 @@ Block = tuple[Halves, Labels]
 BATCH_SIZE = 64
 SEED = 0  # of random backbones and of the views: the same for every trial, or none could share
 LARGEST_HALF = float(np.finfo(np.float16).max)
+SPARE_BYTES = 64_000_000  # left on the disk for checkpoints and logs
 _FORMAT = 1  # part of every folder's name: blocks of another format are extracted anew
 
 
@@ -104,7 +107,7 @@ def open_features(inputs: TrialInputs) -> Features:
     Raises:
         WeightsError: The weights file does not fit the backbone.
         ValueError: The backbone cannot take images of this size.
-        OSError: The store cannot be written.
+        OSError: The store cannot be written, or its disk is too full for it.
     """
     data, strength = inputs.data, float(inputs.params["augment_strength"])
     blocks = _Blocks(inputs)
@@ -208,6 +211,7 @@ def _write(path: Path, labels_path: Path, num_images: int, parts: Iterator[Block
             for features, labels in parts:
                 if not all_labels:
                     shape = (num_images, features.shape[1])
+                    _require_space(path.parent, features[:1].nbytes * num_images)
                     header = {"descr": "<f2", "fortran_order": False, "shape": shape}
                     np.lib.format.write_array_header_1_0(file, header)
                 file.write(features.tobytes())
@@ -216,3 +220,16 @@ def _write(path: Path, labels_path: Path, num_images: int, parts: Iterator[Block
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _require_space(folder: Path, num_bytes: int) -> None:
+    """Refuse to begin what a disk cannot hold.
+
+    Raises:
+        OSError: ENOSPC, with what is needed and what there is.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < num_bytes + SPARE_BYTES:
+        needed = f"{(num_bytes + SPARE_BYTES) / 1e6:,.0f} MB of disk, got {free / 1e6:,.0f} MB free"
+        text = f"{folder}: features need {needed}. Free some space, or ask for fewer num_views"
+        raise OSError(errno.ENOSPC, text)

@@ -14,6 +14,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
+from trainables.contract import SMALLEST_MICRO_BATCH
 from trainables.freezing import set_training_mode
 from trainables.precision import Mode
 
@@ -24,7 +25,6 @@ _KEPT_BYTES = 2**30
 _OF_LIVE_TENSORS = 1.3  # gradients of a few layers, oneDNN's scratch space, fragmentation
 _COPIES_OF_WEIGHTS = 4  # with gradients and two moments
 _WORDS_OF_CPUS = ("can't allocate memory", "could not create a primitive")  # torch's, oneDNN's
-SMALLEST_MICRO_BATCH = 2  # batch norm cannot train on one image
 
 
 @cache
@@ -81,14 +81,19 @@ def micro_batch_for(
         size_px: Side of the square images.
         limit_bytes: What the training may take beside the libraries.
     """
-    of_two, of_four = (_kept_bytes(model, k, size_px, mode) for k in (2, 4))
-    per_image = (of_four - of_two) / 2 * _OF_LIVE_TENSORS
-    weights = sum(p.numel() * p.element_size() for p in model.parameters()) * _COPIES_OF_WEIGHTS
-    room = limit_bytes - weights
+    fixed, per_image = memory_of_a_step(model, size_px, mode)
+    room = limit_bytes - fixed
     micro_batch = batch_size
     while micro_batch > SMALLEST_MICRO_BATCH and micro_batch * per_image > room:
         micro_batch = -(-micro_batch // 2)
     return micro_batch
+
+
+def memory_of_a_step(model: nn.Module, size_px: int, mode: Mode) -> tuple[int, int]:
+    """Return the bytes that a training step takes on a CPU: in any case, and for each image."""
+    of_two, of_four = (_kept_bytes(model, k, size_px, mode) for k in (2, 4))
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    return weights * _COPIES_OF_WEIGHTS, round((of_four - of_two) / 2 * _OF_LIVE_TENSORS)
 
 
 def _kept_bytes(model: nn.Module, num_images: int, size_px: int, mode: Mode) -> int:

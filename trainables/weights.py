@@ -16,6 +16,8 @@ from trainables.parameters import OWN_BACKBONES
 SUFFIXES = (".safetensors", ".pth", ".bin")
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 CONNECT_SECONDS = 2.0
+PROXY_REFUSES = (401, 403, 407)
+"""Statuses that the hub's front page never has: something in between does not let us pass."""
 
 
 def has_pretrained(model_name: str) -> bool:
@@ -83,7 +85,7 @@ def hub_reachable() -> bool:
     thread = Thread(target=ask, daemon=True)
     thread.start()
     thread.join(CONNECT_SECONDS)
-    return bool(answers) and answers[0] < 500
+    return bool(answers) and answers[0] < 500 and answers[0] not in PROXY_REFUSES
 
 
 def _download(repo: str, names: tuple[str, ...]) -> Path | None:

@@ -8,17 +8,19 @@ from typing import Annotated
 import typer
 
 from search.errors import SearchError
+from search.folder_lock import run_at_work
 from search.results import ResultsFolder
 
 _FOLDER = typer.Argument(metavar="DIR", help="Results folder that search.run wrote.")
 
 
 def main(folder: Annotated[Path, _FOLDER]) -> None:
-    """Rebuild DIR/report (page, tables, plots) from the files in DIR."""
+    """Rebuild DIR/report (page, tables, plots) from the files in DIR, also of a running study."""
     from search.report.page import write_report  # slow to import: not for --help
 
     try:
-        page = write_report(ResultsFolder(folder.resolve()))
+        results = ResultsFolder(folder.resolve())
+        page = write_report(results, at_work=run_at_work(results.root))
     except SearchError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(error.exit_code) from None

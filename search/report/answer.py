@@ -43,7 +43,7 @@ def answer_lines(files: StudyFiles) -> list[Line]:
         _test_line(files),
         _default_line(files),
         _importance_line(files),
-        Line("Next", " ".join(next_steps(files))),
+        Line("Next", " ".join(next_steps(files)), missing=files.at_work),
     ]
 
 
@@ -185,7 +185,10 @@ def _budget(files: StudyFiles) -> list[str]:
         )
     late = len(data.incumbent) * 4 // 5
     if len(data.incumbent) >= 10 and data.incumbent[late - 1] != data.incumbent[-1]:
-        steps.append(f"The incumbent still rose at the end: try --trials {2 * len(data.numbers)}.")
+        more = f"--trials {2 * len(data.numbers)}"
+        if str(files.summary.get("reason") or "").startswith("epochs"):
+            more = f"--set budget.total_epochs={2 * int(files.budget['total_epochs'])}"
+        steps.append(f"The incumbent still rose at the end: try {more}.")
     return steps
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from search.errors import ResultsError
 from search.records import TrialState
+from search.report.ledger_tables import RUNNING, is_newer, tables_of_ledger
 from search.results import ResultsFolder
 
 _WHOLE = (
@@ -19,13 +20,13 @@ _WHOLE = (
     "width_px", "height_px", "num_bytes", "root", "group", "id", "other_root",
 )  # fmt: skip
 _REAL = (
-    "best_value", "last_value", "seconds", "started_s", "train_loss", "val_loss", "val_accuracy",
-    "val_balanced_accuracy", "val_macro_f1", "lr", "images_per_second", "importance", "value",
-    "confidence", "precision", "recall", "f1", "recall_low", "recall_high",
+    "best_value", "best_loss", "last_value", "seconds", "started_s", "train_loss", "val_loss",
+    "val_accuracy", "val_balanced_accuracy", "val_macro_f1", "lr", "images_per_second",
+    "importance", "value", "confidence", "precision", "recall", "f1", "recall_low", "recall_high",
 )  # fmt: skip
 _EXPECTED = {
-    "trials": ("number", "state", "epochs_run", "best_value", "best_epoch", "seconds", "started_s",
-               "seed", "node", "worker", "error"),
+    "trials": ("number", "state", "epochs_run", "best_value", "best_epoch", "best_loss", "seconds",
+               "started_s", "seed", "node", "worker", "error"),
     "epochs": ("trial_number", "epoch"),
     "importance": ("evaluator", "parameter", "importance"),
     "index": ("path", "root", "label", "width_px", "height_px", "group"),
@@ -47,7 +48,8 @@ class StudyFiles:
 
     Frames are empty when their file is absent. Text columns hold "" where a cell is blank, number
     columns NaN or NA. `params.*` columns stay text, as written. `unreadable` says which files were
-    there but could not be read.
+    there but could not be read. `note` is the driver's, of the stage it trains in; `at_work` says
+    that it still does.
     """
 
     folder: ResultsFolder
@@ -68,11 +70,14 @@ class StudyFiles:
     metrics: dict[str, Any]
     cam: tuple[dict[str, Any], ...]
     unreadable: tuple[str, ...]
+    note: dict[str, Any]
+    at_work: bool = False
 
     @property
     def study(self) -> dict[str, Any]:
         """The summary's study part, filled up from the space file."""
-        return {**self.space, **section(self.summary, "study")}
+        # A driver at work goes by the space file; the summary is of an earlier run.
+        return {**self.space, **({} if self.at_work else section(self.summary, "study"))}
 
     @property
     def metric(self) -> str:
@@ -112,17 +117,19 @@ class StudyFiles:
     @property
     def is_sample(self) -> bool:
         """Whether the images were drawn, not photographed."""
-        return bool(section(self.summary, "dataset").get("is_sample"))
+        return bool({**self.note, **section(self.summary, "dataset")}.get("is_sample"))
 
     def ranked(self) -> pd.DataFrame:
-        """Trials, best first: by state (complete first), then by value, then by number."""
+        """Trials, best first: complete ones by value, equals by loss, then by time."""
         order = {state.value: k for k, state in enumerate(TrialState)}
         order[TrialState.INTERRUPTED.value], order[TrialState.FAILED.value] = 2, 3
+        order[RUNNING] = order[TrialState.PRUNED.value]
         keyed = self.trials.assign(
             _state=self.trials["state"].map(order).fillna(9),
             _value=self.trials["best_value"] * (-1 if self.maximize else 1),
         )
-        keyed = keyed.sort_values(["_state", "_value", "number"], na_position="last")
+        by = ["_state", "_value", "best_loss", "seconds", "number"]
+        keyed = keyed.sort_values(by, na_position="last")
         return keyed.drop(columns=["_state", "_value"]).reset_index(drop=True)
 
     def varied(self) -> tuple[str, ...]:
@@ -165,8 +172,11 @@ def numbers(cells: pd.Series[str]) -> pd.Series[float] | None:
     return values.astype(float).reindex(cells.index)
 
 
-def read_study(folder: ResultsFolder) -> StudyFiles:
+def read_study(folder: ResultsFolder, *, at_work: bool = False) -> StudyFiles:
     """Read every file the report shows.
+
+    Args:
+        at_work: A driver is working in the folder.
 
     Raises:
         ResultsError: The folder holds nothing that a study writes.
@@ -181,14 +191,16 @@ def read_study(folder: ResultsFolder) -> StudyFiles:
             "such as results/cars."
         )
     read = Reader(folder.root)
+    space, note = read.mapping(folder.study_file), folder.read_marker("live")
+    trials, epochs = _study_frames(read, folder, space, note, at_work)
     cam = read.json(folder.test / "cam" / "cam.json")
     return StudyFiles(
         folder=folder,
         summary=read.mapping(folder.summary),
         environment=read.mapping(folder.environment),
-        space=read.mapping(folder.study_file),
-        trials=read.frame("trials", folder.study / "trials.csv"),
-        epochs=read.frame("epochs", folder.study / "epochs.csv"),
+        space=space,
+        trials=trials,
+        epochs=epochs,
         importance=read.frame("importance", folder.study / "importance.csv"),
         index=read.frame("index", folder.data / "index.csv"),
         splits=read.frame("splits", folder.data / "splits.csv"),
@@ -201,7 +213,27 @@ def read_study(folder: ResultsFolder) -> StudyFiles:
         metrics=read.mapping(folder.test / "metrics.json"),
         cam=tuple(row for row in cam or () if isinstance(row, dict)),
         unreadable=tuple(read.unreadable),
+        note=note,
+        at_work=at_work,
     )
+
+
+def _study_frames(
+    read: Reader, folder: ResultsFolder, space: dict[str, Any], note: dict[str, Any], at_work: bool
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return trials and epochs, from the ledger where the tables do not tell all of it yet."""
+    table = folder.study / "trials.csv"
+    if at_work or is_newer(folder.events, table):
+        objective = section(space, "objective")
+        metric = str(objective.get("metric") or "val_accuracy")
+        direction = str(objective.get("direction") or "maximize")
+        since = float(note.get("since") or "inf") if at_work else float("inf")
+        try:
+            found = tables_of_ledger(folder.events, metric, direction, since)
+            return read.typed("trials", found["trials"]), read.typed("epochs", found["epochs"])
+        except (OSError, ResultsError) as error:
+            read.note(folder.events, error)
+    return read.frame("trials", table), read.frame("epochs", folder.study / "epochs.csv")
 
 
 class Reader:
@@ -219,7 +251,7 @@ class Reader:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, yaml.YAMLError) as error:
-            return self._note(path, error)
+            return self.note(path, error)
 
     def mapping(self, path: Path) -> dict[str, Any]:
         value = self.json(path)
@@ -232,8 +264,12 @@ class Reader:
         except FileNotFoundError:
             found = pd.DataFrame()
         except (OSError, ValueError) as error:  # pandas parser errors are ValueErrors
-            self._note(path, error)
+            self.note(path, error)
             found = pd.DataFrame()
+        return self.typed(name, found)
+
+    def typed(self, name: str, found: pd.DataFrame) -> pd.DataFrame:
+        """Give cells of text their types, and add the columns that are missing."""
         found = found.reindex(columns=[*found.columns, *_absent(name, found)], fill_value="")
         for column in found.columns:
             if column in _WHOLE:
@@ -243,7 +279,7 @@ class Reader:
                 found[column] = pd.to_numeric(found[column], errors="coerce").astype(float)
         return found
 
-    def _note(self, path: Path, error: Exception) -> None:
+    def note(self, path: Path, error: Exception) -> None:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         self.unreadable.append(f"{path.relative_to(self.root).as_posix()}: {reason}")
 

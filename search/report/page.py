@@ -22,9 +22,11 @@ from search.report.data_tables import DATA_TABLES
 from search.report.data_words import data_warnings, leaks_text
 from search.report.figures import PLOTS, Drawn, draw_plots
 from search.report.format import count_text, number_text, seconds_text
+from search.report.ledger_tables import RUNNING
 from search.report.load import StudyFiles, read_study, section
 from search.report.table import Table, TableView, write_tables
 from search.report.tables import TABLES, by_parameter, categorical
+from search.report.under_way import UnderWay, read_under_way, running_table
 from search.results import ResultsFolder
 
 _SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
@@ -36,6 +38,11 @@ _SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 _DATA_PAGE = "../data/index.html"
 _SHOWN_ROWS = {"trials": None, "leaderboard": 10}  # rows on the page; files hold all
+_LIVE_PLOTS = tuple(
+    plot
+    for plot in PLOTS
+    if plot.name in ("history", "learning_curves", "by_backbone", "timeline", "confirm")
+)
 
 
 @dataclass(frozen=True)
@@ -51,11 +58,12 @@ class Part:
     page: str = ""  # more about it, relative to the report
 
 
-def write_report(results: ResultsFolder) -> Path:
+def write_report(results: ResultsFolder, *, at_work: bool = False) -> Path:
     """Rebuild everything under `results.report` from the files beside it.
 
     Args:
         results: A finished study, or one that is still under way: what is missing is named.
+        at_work: A driver is working in the folder; the page says so and reloads itself.
 
     Returns:
         The page, report/index.html.
@@ -63,28 +71,39 @@ def write_report(results: ResultsFolder) -> Path:
     Raises:
         ResultsError: The folder holds no results, or the report cannot be written there.
     """
-    files = read_study(results)
-    tables, plots = results.report / "tables", results.report / "plots"
+    files = read_study(results, at_work=at_work)
+    return _write(files, lambda plots: draw_plots(files, plots, PLOTS) | _data_plots(files, plots))
+
+
+def write_live_report(results: ResultsFolder) -> Path:
+    """Write the page of a study at work, with the few plots that are worth drawing every minute."""
+    files = read_study(results, at_work=True)
+    return _write(files, lambda plots: draw_plots(files, plots, _LIVE_PLOTS))
+
+
+def _write(files: StudyFiles, draw: Callable[[Path], dict[str, list[Drawn]]]) -> Path:
+    report, under_way = files.folder.report, read_under_way(files)
+    tables, plots = report / "tables", report / "plots"
     try:
-        drawn = draw_plots(files, plots, PLOTS) | {"data": _data_plots(files, plots)}
-        views, reasons = write_tables(_makers(files), tables, _SHOWN_ROWS)
+        drawn = draw(plots)
+        views, reasons = write_tables(_makers(files, under_way), tables, _SHOWN_ROWS)
         parts = _parts(files, drawn, views, reasons)
-        page = results.report / "index.html"
-        write_text(page, _render(files, parts, views.get("trials")))
+        page = report / "index.html"
+        write_text(page, _render(files, parts, views, under_way))
         _remove_stale(plots, {plot.name for made in drawn.values() for plot in made if plot.uri})
         _remove_stale(tables, set(views))
     except OSError as error:
         raise ResultsError(
-            f"{results.report}: must be writable, got {error.strerror or error}. "
+            f"{report}: must be writable, got {error.strerror or error}. "
             "Free some space or change its permissions."
         ) from error
     return page
 
 
-def _data_plots(files: StudyFiles, folder: Path) -> list[Drawn]:
+def _data_plots(files: StudyFiles, folder: Path) -> dict[str, list[Drawn]]:
     """Write the report of the data set, and copy its plots to the study's."""
     if files.index.empty:
-        return [Drawn("data", "", missing="The images were not checked yet.")]
+        return {"data": [Drawn("data", "", missing="The images were not checked yet.")]}
     data = files.folder.data
     try:
         report = write_data_report(data, data_of_study(files).facts)
@@ -92,19 +111,20 @@ def _data_plots(files: StudyFiles, folder: Path) -> list[Drawn]:
         raise
     except Exception as error:  # as for plots: what the images stumble over must not cost the rest
         text = f"The data report could not be made: {type(error).__name__}: {error}"
-        return [Drawn("data", "", missing=text, failed=True)]
+        return {"data": [Drawn("data", "", missing=text, failed=True)]}
     drawn = [plot for made in report.drawn.values() for plot in made]
     folder.mkdir(parents=True, exist_ok=True)
     for plot in drawn:
         if plot.uri:
             shutil.copyfile(data / "plots" / f"{plot.name}.png", folder / f"{plot.name}.png")
-    return drawn
+    return {"data": drawn}
 
 
-def _makers(files: StudyFiles) -> dict[str, Callable[[], Table]]:
+def _makers(files: StudyFiles, under_way: UnderWay | None) -> dict[str, Callable[[], Table]]:
     """Return every table's maker by name."""
     data = data_of_study(files)
     makers: dict[str, Callable[[], Table]] = {
+        **({"running": partial(running_table, files, under_way)} if under_way else {}),
         **{name: partial(make, files) for name, make in TABLES.items()},
         **{name: partial(make, data) for name, make in DATA_TABLES.items()},
     }
@@ -127,16 +147,23 @@ def _parts(
             wanted[1:1] = [f"by_{name}" for name in categorical(files)] if len(files.trials) else []
         told = [(p.missing, p.failed) for p in plots if p.missing]
         told += [reasons[name] for name in wanted if name in reasons]
-        notes = dict.fromkeys(text for text, failed in told if not failed)
+        notes = dict.fromkeys(text for text, failed in told if not (failed or files.at_work))
         failures = dict.fromkeys(text for text, failed in told if failed)
         shown = [p for p in plots if p.uri]
         tables = [views[name] for name in wanted if name in views]
         page = _DATA_PAGE if ident == "data" and shown else ""
+        if files.at_work and not (shown or tables or failures):
+            continue  # its stage is still to come
         parts.append(Part(ident, title, shown, tables, list(notes), list(failures), page))
     return parts
 
 
-def _render(files: StudyFiles, parts: list[Part], trials: TableView | None) -> str:
+def _render(
+    files: StudyFiles,
+    parts: list[Part],
+    views: dict[str, TableView],
+    under_way: UnderWay | None,
+) -> str:
     environment = Environment(
         loader=PackageLoader("search.report", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -146,28 +173,34 @@ def _render(files: StudyFiles, parts: list[Part], trials: TableView | None) -> s
         subtitle=_subtitle(files),
         is_sample=files.is_sample,
         warnings=_warnings(files),
-        answer=answer_lines(files),
+        # While it runs, what has no answer yet needs no line.
+        answer=[line for line in answer_lines(files) if not (files.at_work and line.missing)],
         parts=parts,
-        trials=trials,
+        trials=views.get("trials"),
         fixed=_fixed(files),
         command=_command(files),
         rebuild=f"python -m search.report {files.folder.root.name}",
         facts=_facts(files),
+        at_work=files.at_work,
+        under_way=under_way.text if under_way else "",
+        running=views.get("running"),
+        updated=datetime.now().astimezone(),
     )
 
 
 def _subtitle(files: StudyFiles) -> str:
     """Tell in one line how large the study was, when it ran and why it ended."""
     states = files.trials["state"].tolist()
-    counts = [(states.count(state.value), state.value) for state in TrialState]
+    counts = [(states.count(name), name) for name in (*map(str, TrialState), RUNNING)]
     listed = ", ".join(f"{number} {name}" for number, name in counts if number)
     parts = [f"{count_text(len(states), 'trial')}: {listed}" if states else "no trials yet"]
-    began, ended = (_moment(files.summary.get(key)) for key in ("started", "finished"))
+    summary = {} if files.at_work else files.summary
+    began, ended = (_moment(summary.get(key)) for key in ("started", "finished"))
     if began and ended:
         took = seconds_text((ended - began).total_seconds())
         parts.append(f"{began:%Y-%m-%d %H:%M}, {took}")
-    if files.summary.get("reason"):
-        parts.append(f"ended: {files.summary['reason']}")
+    if summary.get("reason"):
+        parts.append(f"ended: {summary['reason']}")
     return " · ".join(parts)
 
 
@@ -179,9 +212,15 @@ def _moment(text: Any) -> datetime | None:
 
 
 def _warnings(files: StudyFiles) -> list[str]:
-    given = files.summary.get("warnings")
+    noted = not files.summary or files.at_work
+    given = (files.note if noted else files.summary).get("warnings")
     warnings = [str(text) for text in given] if isinstance(given, list) else []
-    if not files.summary:
+    if files.at_work and files.summary:
+        ended = files.summary.get("finished", "before")
+        warnings.append(
+            f"What is said of the winner and its test is of the run that ended {ended}."
+        )
+    elif not files.summary and not files.at_work:
         warnings.append("This study has not finished: the report shows what there is so far.")
     if len(files.index):
         data = data_of_study(files)

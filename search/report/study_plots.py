@@ -79,7 +79,8 @@ def draw_history(data: History) -> Figure:
     final = data.incumbent[np.isfinite(data.incumbent)][-1]
     top.set_title(
         f"Best {metric_title(data.metric)} of each trial; "
-        f"the incumbent ends at {metric_text(data.metric, final)}"
+        f"the incumbent {'is' if 'running' in data.states else 'ends'} at "
+        f"{metric_text(data.metric, final)}"
     )
     metric_axis(top, data.metric)
     done = np.isin(states, ("complete", "pruned"))
@@ -131,7 +132,8 @@ def rungs(files: StudyFiles) -> tuple[int, ...]:
     """Return the epochs at which trials were compared, () if the space file does not tell."""
     given = [files.budget.get(k) for k in ("min_epochs", "max_epochs", "reduction_factor")]
     least, most, factor = (int(v) if isinstance(v, (int, float)) else 0 for v in given)
-    return rung_epochs(least, most, factor) if least > 0 and factor > 1 else ()
+    has_rungs = files.budget.get("scheduler", "asha") in ("asha", "hyperband")
+    return rung_epochs(least, most, factor) if has_rungs and least > 0 and factor > 1 else ()
 
 
 def draw_curves(data: Curves) -> Figure:

@@ -26,8 +26,9 @@ VERMILION, PURPLE, SKY = "#D55E00", "#CC79A7", "#56B4E9"
 INK, GREY, PALE = "#1f2933", "#7b8794", "#e4e7eb"
 CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION)
 
-STATE_COLOURS = {"complete": BLUE, "pruned": ORANGE, "failed": VERMILION, "interrupted": PURPLE}
-STATE_MARKERS = {"complete": "o", "pruned": "v", "failed": "X", "interrupted": "s"}
+STATE_COLOURS = {"complete": BLUE, "pruned": ORANGE, "failed": VERMILION, "interrupted": PURPLE,
+                 "running": SKY}  # fmt: skip
+STATE_MARKERS = {"complete": "o", "pruned": "v", "failed": "X", "interrupted": "s", "running": "D"}
 SPLIT_COLOURS = {"train": BLUE, "val": ORANGE, "test": GREEN}
 
 WIDTH = 9.0  # inches: 900 CSS pixels on the page, twice that in the file

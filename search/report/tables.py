@@ -86,7 +86,7 @@ def rung_table(files: StudyFiles) -> Table:
     _some(files.trials, _NO_TRIALS)
     ladder = [*rungs(files), files.max_epochs]
     if len(ladder) < 2:
-        raise NothingToShowError("The search had no rungs: every trial ran to the end.")
+        raise NothingToShowError("The search had no rungs to compare trials at.")
     run, pruned = files.trials["epochs_run"].fillna(0), files.trials["state"] == "pruned"
     rows = []
     for rung, following in zip(ladder, [*ladder[1:], np.inf], strict=True):

@@ -57,6 +57,20 @@ def prepare_data(study: Study) -> Data:
     return Data(checked, split, _decode(study, index))
 
 
+def refuse_changed_images(study: Study) -> None:
+    """Look again at images that may have changed since an earlier run, before Ray is started.
+
+    Raises:
+        ResultsError: They did.
+    """
+    results, dataset = study.results, study.config.dataset
+    if not results.read_marker("images"):
+        return
+    listed = build_index(study.fetched.roots, dataset.classes)
+    if not results.is_done("check", check_fingerprint(listed, dataset.max_dropped)):
+        _check(study, listed)
+
+
 def _check(study: Study, index: DatasetIndex) -> CheckedDataset:
     """Look at every image once; later runs only compare names, sizes and dates."""
     results, begin = study.results, time.monotonic()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from search.confirm import confirm_trials
+from search.confirm import confirm_candidates, confirm_trials, confirm_turns
 from search.evaluate import evaluate_on_test, read_evaluation
 from search.explain import explain_predictions
 from search.export import export_model
@@ -20,11 +20,13 @@ from search.records import (
 from search.retrain import retrain_winner
 from search.select import default_trial, forecast_seconds, select_top
 from search.stages.data import Data
+from search.stages.preflight import plan
 from search.stages.study import Study
-from search.stages.trials import make_runner, plan
+from search.stages.trials import make_runner
 from search.terminal import describe_params
 from search.tune.preflight import Backbone
 from search.tune.runner import candidate_name
+from search.tune.warm_start import take_warm_start
 
 
 def confirm(
@@ -39,13 +41,16 @@ def confirm(
     identity = fingerprint(study.identity, chosen, wanted.num_seeds)
     done = study.is_done("confirm", identity)
     begin = time.monotonic()
-    slots = None if done else plan(study)
+    slots = None if done else plan(study, backbones)
     if slots and wanted.num_seeds:
-        text = f"top {len(finalists)} and the default recipe × {wanted.num_seeds} fresh seeds"
+        seeds = "1 fresh seed" if wanted.num_seeds == 1 else f"{wanted.num_seeds} fresh seeds"
+        text = f"top {len(finalists)} and the default recipe × {seeds}"
         study.terminal.line("confirm", text)
-    with study.board("confirm", (len(finalists) + 1) * wanted.num_seeds) as on_change:
+    turns = confirm_turns(confirm_candidates(finalists, default), range(1, wanted.num_seeds + 1))
+    labels = [f"{candidate_name(trial)}, seed {k}" for k, trial in turns]
+    with study.board("confirm", len(turns), labels) as on_change:
         runner = make_runner(study, data, backbones, slots, on_change)
-        keep = _seconds_after_confirm(study, outcome, slots.count) if slots else 0.0
+        keep = _seconds_to_keep(study, outcome, slots.count) if slots else 0.0
         confirmation = confirm_trials(runner, finalists, default, keep)
     if slots:
         study.finish("confirm", identity, begin, was_cut_short=bool(confirmation.note))
@@ -65,17 +70,23 @@ def _say_winner(study: Study, confirmation: Confirmation) -> None:
     study.terminal.line("confirm", text)
 
 
-def _seconds_after_confirm(study: Study, outcome: SearchOutcome, num_slots: int) -> float:
+def _seconds_to_keep(study: Study, outcome: SearchOutcome, num_slots: int) -> float:
+    """Return the seconds of the limit for what follows; all, if no round of seeds would end."""
     config = study.config
-    return forecast_seconds(
-        outcome.trials,
-        outcome.epochs,
-        max_epochs=config.budget.max_epochs,
-        num_candidates=config.confirm.top_k + 1,
-        num_seeds=0,
-        num_slots=num_slots,
-        direction=config.objective.direction,
+    after, with_a_round = (
+        forecast_seconds(
+            outcome.trials,
+            outcome.epochs,
+            max_epochs=config.budget.max_epochs,
+            num_candidates=config.confirm.top_k + 1,
+            num_seeds=num_seeds,
+            num_slots=num_slots,
+            direction=config.objective.direction,
+            seconds_to_start=study.clock.seconds_to_start,
+        )
+        for num_seeds in (0, 1)
     )
+    return after if study.clock.seconds_left >= with_a_round else float("inf")
 
 
 def retrain(
@@ -94,8 +105,9 @@ def retrain(
     also = "" if winner.number == 0 else " and the default recipe"
     study.terminal.line("retrain", f"{candidate_name(winner)}{also} on train + val")
     default = default_trial(outcome.trials, study.config.objective.direction)
-    with study.board("retrain", 2) as on_change:
-        runner = make_runner(study, data, backbones, plan(study), on_change)
+    labels = [candidate_name(winner)] + ([] if winner.number == 0 else [candidate_name(default)])
+    with study.board("retrain", len(labels), labels) as on_change:
+        runner = make_runner(study, data, backbones, plan(study, backbones), on_change)
         model = retrain_winner(runner, confirmation, default)
     study.finish("retrain", identity, begin)
     for log in results.best.glob("events-*.jsonl"):
@@ -112,22 +124,26 @@ def evaluate(study: Study, data: Data, model: FinalModel) -> Evaluation:
         evaluation = read_evaluation(results)
     else:
         begin = time.monotonic()
-        times = results.read_marker("evaluate").get("times", 0) + 1
+        # Where the study began with another one on these images, their first look was there.
+        before = take_warm_start(study.config, results, None)
+        looks = before.num_test_looks if before else 0
+        times = results.read_marker("evaluate").get("times", looks) + 1
         has_baseline = (results.baseline / "weights.safetensors").exists()
-        evaluation = evaluate_on_test(
-            results,
-            data.cache,
-            data.split,
-            data.checked.index,
-            baseline_folder=results.baseline if has_baseline else None,
-            num_threads=os.cpu_count() or 1,
-        )
+        with study.terminal.busy("test", "judging the test images"):
+            evaluation = evaluate_on_test(
+                results,
+                data.cache,
+                data.split,
+                data.checked.index,
+                baseline_folder=results.baseline if has_baseline else None,
+                num_threads=os.cpu_count() or 1,
+            )
         study.finish("evaluate", identity, begin, times=times)
     times = results.read_marker("evaluate").get("times", 1)
     if times > 1:
         study.warn(
-            f"the test images have judged {times} final models of this folder: with every further "
-            "look the score is less of a surprise"
+            f"the test images have judged {times} final models, of this study and of those it "
+            "began with: with every further look the score is less of a surprise"
         )
     accuracy = evaluation.metrics["accuracy"]
     text = f"accuracy {accuracy.value:.3f}, 95 % interval {accuracy.low:.3f} to {accuracy.high:.3f}"
@@ -142,14 +158,16 @@ def explain(study: Study, data: Data, evaluation: Evaluation) -> None:
     if study.results.is_done("explain", identity):
         return
     begin = time.monotonic()
-    explain_predictions(
-        study.results, evaluation, data.cache, data.checked.index, num_images=wanted
-    )
+    with study.terminal.busy("explain", "finding what the model looked at"):
+        explain_predictions(
+            study.results, evaluation, data.cache, data.checked.index, num_images=wanted
+        )
     study.finish("explain", identity, begin)
 
 
 def export(study: Study) -> None:
     """Copy the final model to where users take it from, parity checked."""
     begin = time.monotonic()
-    export_model(study.results)
+    with study.terminal.busy("export", "checking that the copied model says the same"):
+        export_model(study.results)
     study.finish("export", study.results.read_marker("evaluate")["fingerprint"], begin)

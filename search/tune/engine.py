@@ -4,46 +4,36 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ray import tune
-from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner
+from ray.tune import (
+    Callback,
+    FailureConfig,
+    RunConfig,
+    Stopper,
+    TuneConfig,
+    Tuner,
+)
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from search.records import TrialState
 from search.results import ResultsFolder
 from search.rungs import decide_state
+from search.slots import Slots
+from search.tune.checkpoints import remove_leftovers
 from search.tune.ledger import Ledger
+from search.tune.pending import PendingWatch
 from search.tune.recorder import OnChange, Recorder
 from search.tune.unsaved import Unsaved
 from search.tune.worker import Request, TrainingSet, run_request
+from search.tune.workers import start_workers
 
-NUM_RETRIES = 2  # of a trial whose worker died; a configuration that fails is not retried
+NUM_RETRIES = 2  # of a trial that the machine ended; a configuration that fails is not retried
 
-
-@dataclass(frozen=True)
-class Slots:
-    """What one training gets, and how many run at once.
-
-    Attributes:
-        memory_bytes: Of the CPU's memory beside the libraries, None for no limit.
-    """
-
-    cpus: float
-    gpus: float
-    count: int
-    memory_bytes: int | None = None
-
-    @property
-    def num_threads(self) -> int:
-        return max(1, int(self.cpus))
-
-    def merged(self) -> Slots:
-        """Return one slot with all the CPUs, for a training that runs alone."""
-        memory = None if self.memory_bytes is None else self.memory_bytes * self.count
-        return Slots(self.cpus * self.count, self.gpus, 1, memory)
+LAST_STAGE = "retrain"
 
 
 class _StopWhen(Unsaved, Stopper):
@@ -55,6 +45,24 @@ class _StopWhen(Unsaved, Stopper):
 
     def stop_all(self) -> bool:
         return self._should_stop()
+
+
+class _NextWorkers(Unsaved, Callback):
+    """Start workers for the stage that follows, on the CPU that the last trials leave idle.
+
+    They are other processes: Tune ends its own with a stage.
+    """
+
+    def __init__(self, num_trials: int, count: int) -> None:
+        self._num_trials = num_trials
+        self._count = count
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
+    ) -> None:
+        if self._count and len(trials) >= self._num_trials:
+            start_workers(self._count)
+            self._count = 0
 
 
 def state_of(
@@ -92,10 +100,12 @@ def run_tune(
     slots: Slots,
     should_stop: Callable[[], bool],
     on_change: OnChange,
+    say: Callable[[str], None],
+    notify: Callable[[str], None],
 ) -> None:
     """Run until the searcher has no more trials or a stop is asked for; the ledger has the outcome.
 
-    Workers stay alive between trials: importing torch and timm anew costs 13 CPU seconds a trial.
+    Workers stay alive between trials: a process for each would cost ten CPU seconds a trial.
     """
 
     def ended(trial: Any, failed: bool) -> TrialState:
@@ -109,27 +119,35 @@ def run_tune(
             failed=failed,
         )
 
-    tune_config = TuneConfig(
+    remove_leftovers(results.ray, stage, ledger)
+    recorder = Recorder(ledger, ended, results.study / "logs" / stage, on_change, say)
+    next_workers = _NextWorkers(num_trials, 0 if stage == LAST_STAGE else slots.count)
+    run_config = RunConfig(
+        name=f"{stage}-{time.strftime('%Y%m%d-%H%M%S')}",
+        storage_path=str(results.ray),
+        callbacks=[recorder, PendingWatch(slots, notify), next_workers],
+        stop=_StopWhen(lambda: recorder.must_stop or should_stop()),
+        failure_config=FailureConfig(max_failures=NUM_RETRIES),
+        verbose=0,
+    )
+    trainable = _with_images(training_set, slots)
+    tune_config = _tune_config(searcher, scheduler, num_trials, slots.count)
+    Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
+    recorder.close()
+
+
+def _tune_config(
+    searcher: Searcher, scheduler: TrialScheduler, num_trials: int, num_slots: int
+) -> TuneConfig:
+    return TuneConfig(
         search_alg=searcher,
         scheduler=scheduler,
         num_samples=num_trials,
-        max_concurrent_trials=slots.count,
+        max_concurrent_trials=num_slots,
         reuse_actors=True,
         # Tune would name folders after all params, too long for some file systems.
         trial_dirname_creator=lambda trial: f"{trial.config['number']:05d}-{trial.trial_id}",
     )
-    run_config = RunConfig(
-        name=f"{stage}-{time.strftime('%Y%m%d-%H%M%S')}",
-        storage_path=str(results.ray),
-        callbacks=[Recorder(ledger, ended, results.study / "logs" / stage, on_change)],
-        stop=_StopWhen(should_stop),
-        failure_config=FailureConfig(max_failures=NUM_RETRIES),
-        checkpoint_config=CheckpointConfig(num_to_keep=1),
-        verbose=0,
-    )
-    trainable = _with_images(training_set, slots)
-    Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
-    ledger.close_open_trials()
 
 
 def _with_images(training_set: TrainingSet, slots: Slots) -> Any:

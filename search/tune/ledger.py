@@ -7,6 +7,7 @@ needed to go on, Optuna's study and ASHA's rungs included, is rebuilt from it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -22,7 +23,11 @@ _EPOCH_FIELDS = tuple(f.name for f in fields(EpochRecord) if f.name != "trial_nu
 
 @dataclass
 class LedgerTrial:
-    """One trial's history as the log tells it; `state` is None while it runs."""
+    """One trial's history as the log tells it; `state` is None while it runs.
+
+    Attributes:
+        best: See `Ledger.best`; kept, since all trials are asked at every event.
+    """
 
     number: int
     params: dict[str, Any]
@@ -35,8 +40,10 @@ class LedgerTrial:
     error: str = ""
     node: str = ""
     worker: str = ""
+    num_retries: int = 0
     seconds: float = 0.0
     last_event: float = 0.0
+    best: tuple[int, float] | None = None
 
     def values(self, metric: str) -> dict[int, float]:
         """Return epoch -> value of a metric, for the epochs that have it."""
@@ -49,22 +56,35 @@ class Ledger:
     Args:
         path: The log (JSON lines). A last line cut short by a crash is dropped.
         metric, direction: The study's objective.
+        read_since: Only read, leaving the file to a driver that may be at work: of the trials
+            without an end, those that started since then (seconds since 1970) are running.
 
     Raises:
         ResultsError: A line other than the last is damaged.
     """
 
-    def __init__(self, path: Path, metric: str, direction: str) -> None:
+    def __init__(
+        self, path: Path, metric: str, direction: str, *, read_since: float | None = None
+    ) -> None:
         self.path = path
         self.metric = metric
         self.direction = direction
         self.trials: dict[int, LedgerTrial] = {}
-        for event in _read_events(path):
+        for event in _read_events(path, mend=read_since is None):
             self._apply(event)
+        # Times never go back, whatever is done to the machine's clock: durations are differences.
+        last_event = max((t.last_event for t in self.trials.values()), default=0.0)
+        self._offset = max(time.time(), last_event) - time.monotonic()
+        running_since = float("inf") if read_since is None else read_since
         for trial in self.trials.values():
-            if trial.state is None:  # its process died before it could say how it ended
+            if trial.state is None and trial.last_start < running_since:
+                # Its process died before it could say how it ended.
                 trial.state = TrialState.INTERRUPTED
                 trial.seconds += max(0.0, trial.last_event - trial.last_start)
+
+    def now(self) -> float:
+        """Return the time of an event that happens now: seconds since 1970 that never go back."""
+        return self._offset + time.monotonic()
 
     def start(self, number: int, params: dict[str, Any], seed: int) -> None:
         self._append({"event": "start", "number": number, "params": params, "seed": seed})
@@ -74,6 +94,10 @@ class Ledger:
         row = {name: result.get(name) for name in _EPOCH_FIELDS}
         where = {"node": result.get("node", ""), "worker": result.get("worker", "")}
         self._append({"event": "epoch", "number": number} | row | where)
+
+    def retry(self, number: int, reason: str) -> None:
+        """Record that the machine ended an attempt, and that the trial goes on in another."""
+        self._append({"event": "retry", "number": number, "reason": reason})
 
     def checkpoint(self, number: int, path: str) -> None:
         self._append({"event": "checkpoint", "number": number, "path": path})
@@ -105,12 +129,18 @@ class Ledger:
         )
 
     def best(self, trial: LedgerTrial) -> tuple[int, float] | None:
-        """Return (epoch, value) of a trial's best epoch; the earliest of equals."""
-        values = trial.values(self.metric)
+        """Return (epoch, value) of a trial's best epoch; of equals the one of least val_loss.
+
+        On few val images many epochs are right equally often; their loss still tells them apart.
+        """
+        return trial.best
+
+    def _find_best(self, trial: LedgerTrial) -> tuple[int, float] | None:
+        values, losses = trial.values(self.metric), trial.values("val_loss")
         if not values:
             return None
         sign = 1 if self.direction == "maximize" else -1
-        epoch = max(values, key=lambda e: (sign * values[e], -e))
+        epoch = max(values, key=lambda e: (sign * values[e], -losses.get(e, float("inf")), -e))
         return epoch, values[epoch]
 
     def _record(self, trial: LedgerTrial, begin: float) -> TrialRecord:
@@ -119,7 +149,7 @@ class Ledger:
         pieces = trial.values("micro_batch").values()
         seconds = trial.seconds
         if trial.state is None:
-            seconds += time.time() - trial.last_start
+            seconds += self.now() - trial.last_start
         return TrialRecord(
             number=trial.number,
             state=trial.state or TrialState.INTERRUPTED,
@@ -135,18 +165,36 @@ class Ledger:
             worker=trial.worker,
             peak_memory_mb=max(trial.values("peak_memory_mb").values(), default=None),
             micro_batch=int(min(pieces)) if pieces else None,
+            best_loss=trial.epochs[best[0]].get("val_loss") if best else None,
+            num_retries=trial.num_retries,
             error=trial.error,
         )
 
     def _append(self, event: dict[str, Any], sync: bool = False) -> None:
-        event["time"] = time.time()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event, separators=(",", ":")) + "\n")
-            file.flush()
-            if sync:  # a finished trial outlives a power cut too
-                os.fsync(file.fileno())
+        event["time"] = self.now()
+        line = json.dumps(event, separators=(",", ":")) + "\n"
+        try:
+            self._write(line.encode(), sync)
+        except OSError as error:
+            raise ResultsError(
+                f"{self.path}: must be writable, got {error.strerror or error}. Mend that (a full "
+                "disk?): every trial that finished is kept, the same command goes on."
+            ) from error
         self._apply(event)
+
+    def _write(self, line: bytes, sync: bool) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            try:
+                while line:
+                    line = line[file.write(line) :]
+                if sync:  # a finished trial outlives a power cut too
+                    os.fsync(file.fileno())
+            except OSError:
+                with contextlib.suppress(OSError):
+                    file.truncate(size)  # half a line would spoil the next one
+                raise
 
     def _apply(self, event: dict[str, Any]) -> None:
         number, when = int(event["number"]), float(event["time"])
@@ -163,30 +211,39 @@ class Ledger:
             # A new dict each time: the terminal's thread may be reading the old one.
             kept = {e: row for e, row in trial.epochs.items() if e < epoch}
             trial.epochs = kept | {epoch: event}
+            trial.best = self._find_best(trial)
             trial.node, trial.worker = event["node"], event["worker"]
         elif event["event"] == "checkpoint":
             trial.checkpoint = event["path"]
+        elif event["event"] == "retry":
+            trial.num_retries, trial.error = trial.num_retries + 1, event["reason"]
         elif event["event"] == "end":
             trial.state, trial.error = TrialState(event["state"]), event["error"]
             trial.seconds += when - trial.last_start
 
 
-def _read_events(path: Path) -> list[dict[str, Any]]:
-    """Read the log, and cut a half-written last line off the file so that appending is safe."""
+def _read_events(path: Path, mend: bool) -> list[dict[str, Any]]:
+    """Read the log without a half-written last line; `mend` cuts that off, to append safely."""
     if not path.exists():
         return []
     data = path.read_bytes()
     whole = data.rfind(b"\n") + 1
-    if whole < len(data):
+    if mend and whole < len(data):
         with path.open("r+b") as file:
             file.truncate(whole)
-    events = []
+    events: list[dict[str, Any]] = []
+    started: set[Any] = set()
     for number, line in enumerate(data[:whole].splitlines(), 1):
         try:
-            events.append(json.loads(line))
-        except ValueError as error:
+            event = json.loads(line)
+            if event["event"] == "start":
+                started.add(event["number"])
+            elif event["number"] not in started:
+                raise ValueError(f"trial {event['number']} has no start")
+        except (ValueError, KeyError, TypeError) as error:
             raise ResultsError(
-                f"{path}:{number}: must be one JSON object a line, got damaged text ({error}). "
+                f"{path}:{number}: must be one event a line, got damaged text ({error}). "
                 "Restore the file from a backup, or start again with --fresh."
             ) from None
+        events.append(event)
     return events

@@ -1,187 +1,228 @@
-"""Optuna behind Ray Tune, told the truth about every trial.
+"""What to try next: Optuna behind Ray Tune, told the truth about every trial.
 
-Plain OptunaSearch tells Optuna COMPLETE for trials that ASHA stopped and leaves diverged ones
-RUNNING for ever, which the sampler then avoids.
+Plain OptunaSearch tells Optuna COMPLETE for trials that ASHA stopped, leaves diverged ones RUNNING
+for ever, which the sampler then avoids, and trains the same point of a small space many times.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+import random
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from typing import Any, cast
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-from optuna.storages.journal import JournalFileBackend, JournalStorage
-from optuna.study import StudyDirection
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, GPSampler
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
 from ray.tune.search.optuna import OptunaSearch
+from ray.tune.search.searcher import Searcher
 
 from search.records import TrialState
-from search.space import Choice, Float, Int, Space
-from search.tune.ledger import Ledger, LedgerTrial
+from search.space import Space
+from search.tune.ledger import Ledger
+from search.tune.optuna_file import OPTUNA_STATE
+from search.tune.points import PointKey, point_key, points
+from search.tune.sampler import distributions, reseed
 from search.tune.unsaved import Unsaved
 
-_OPTUNA_STATE = {
-    TrialState.COMPLETE: optuna.trial.TrialState.COMPLETE,
-    TrialState.PRUNED: optuna.trial.TrialState.PRUNED,
-    TrialState.FAILED: optuna.trial.TrialState.FAIL,
-    TrialState.INTERRUPTED: optuna.trial.TrialState.FAIL,
-}
+NUM_REDRAWS = 10  # of the sampler, before an untried point is drawn at random; 2 of a slow one
+NUM_UNTRIED = 10_000  # of them, to draw from
 
 
 class StudySearch(Unsaved, OptunaSearch):
-    """Ask Optuna for params; tell it how each trial really ended.
+    """Ask a sampler for params; tell it how each trial really ended.
+
+    The sampler's study is in memory, made anew by every process from the ledger, and knows more
+    than trials: repeats that were drawn, and trials of other studies. Numbers are the ledger's.
+    First come trials that were interrupted, numbers that were lost before they were logged, and
+    start points not yet tried.
 
     Args:
-        study: The Optuna study, made by `build_optuna_study`.
         space: What may be asked for.
         make_config: (number, params) -> the config a worker gets.
         state_of: (trial id, number, result, error) -> how a trial ended (`rungs.decide_state`).
-        ledger: The trials' epochs, for best values.
+        ledger: The trials so far.
+        sampler: Made by `make_sampler`.
+        start_points: Searched params of the first trials.
+        past: Finished trials of another study over the same space, for the sampler to learn from.
+        seed: Of the draws among untried points.
+        is_enough: Asked before a trial starts that is not in the ledger yet.
     """
 
     def __init__(
         self,
-        study: optuna.Study,
         space: Space,
         make_config: Callable[[int, dict[str, Any]], dict[str, Any]],
         state_of: Callable[[str, int, dict[str, Any] | None, bool], TrialState],
         ledger: Ledger,
+        sampler: BaseSampler,
+        start_points: Sequence[dict[str, Any]] = (),
+        past: Sequence[FrozenTrial] = (),
+        seed: int = 0,
+        is_enough: Callable[[], bool] = lambda: False,
     ) -> None:
-        mode = "max" if ledger.direction == "maximize" else "min"
         super().__init__(
             space=space.suggest,
             metric=ledger.metric,
-            mode=mode,
-            storage=study._storage,
-            study_name=study.study_name,
-            sampler=study.sampler,
+            mode="max" if ledger.direction == "maximize" else "min",
+            storage=optuna.storages.InMemoryStorage(),
+            sampler=sampler,
         )
-        self._study = study
+        self._study = cast(optuna.Study, self._ot_study)
+        self._num_redraws = 2 if isinstance(sampler, GPSampler) else NUM_REDRAWS
+        self._points = space
         self._make_config = make_config
         self._state_of = state_of
         self._ledger = ledger
-        self._tune_space = space
+        self._is_enough = is_enough
+        self._draw_seed = seed
+        self._random = random.Random(seed)
+        self._numbers: dict[str, int] = {}
+        self._tried: set[PointKey] = set()
+        self._waiting: deque[tuple[int, dict[str, Any] | None]] = deque()
+        self._next = max(max(ledger.trials, default=-1) + 1, len(start_points))
+        self.is_exhausted = False
+        for trial in past:
+            self._study.add_trial(trial)
+        self._remember(start_points)
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the config of the next trial; those put back by `build_optuna_study` first."""
-        if trial_id not in self._ot_trials:
-            self._ot_trials[trial_id] = self._study.ask()
-        trial = self._ot_trials[trial_id]
-        params = self._tune_space.suggest(trial)
-        return self._make_config(trial.number, params)
+    def suggest(self, trial_id: str) -> Any:
+        """Return the config of the next trial, FINISHED when every point was tried."""
+        number, point = self._waiting[0] if self._waiting else (self._next, None)
+        if number not in self._ledger.trials and self._is_enough():
+            # What is running may yet change that: a new best one ends a plateau.
+            return None if self._ot_trials else Searcher.FINISHED
+        if point is not None:
+            self._study.enqueue_trial(point)
+            trial = self._study.ask()
+            params = self._points.suggest(trial)
+        else:
+            # Mixed, not added: studies with seeds 0 and 1 would draw the same points, one apart.
+            self._random = random.Random(f"{self._draw_seed} {number}")
+            reseed(self._study.sampler, self._random.getrandbits(32))
+            drawn = self._draw()
+            if drawn is None:
+                self.is_exhausted = True
+                return Searcher.FINISHED
+            trial, params = drawn
+        if self._waiting:
+            self._waiting.popleft()
+        else:
+            self._next += 1
+        self._tried.add(point_key(self._points, params))
+        self._ot_trials[trial_id], self._numbers[trial_id] = trial, number
+        return self._make_config(number, params)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Pass one epoch's objective on."""
-        trial, value = self._ot_trials.get(trial_id), result.get(self._ledger.metric)
-        if trial is not None and value is not None:
-            trial.report(value, result["epoch"])
+        """Do nothing: the ledger has every epoch, and samplers learn from trials that ended."""
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Tell Optuna the state; the value of a complete trial is that of its best epoch."""
-        trial = self._ot_trials.pop(trial_id, None)
+        """Tell the sampler the state; the value of a complete trial is that of its best epoch."""
+        trial, number = self._ot_trials.pop(trial_id, None), self._numbers.pop(trial_id, -1)
         if trial is None:
             return
-        state = self._state_of(trial_id, trial.number, result, error)
-        if result:
-            self.on_last_result(trial, result)
-        known = self._ledger.trials.get(trial.number)
-        best = self._ledger.best(known) if known else None
-        value = best[1] if best and state is TrialState.COMPLETE else None
-        self._study.tell(trial, value, state=_OPTUNA_STATE[state])
-
-    def on_last_result(self, trial: optuna.Trial, result: dict[str, Any]) -> None:
-        """Report the epoch on which the scheduler stopped a trial: Tune keeps it from searchers."""
-        value, epoch = result.get(self._ledger.metric), result.get("epoch")
-        frozen = self._study._storage.get_trial(trial._trial_id)
-        if value is not None and epoch and epoch not in frozen.intermediate_values:
+        state = self._state_of(trial_id, number, result, error)
+        known = self._ledger.trials.get(number)
+        values = known.values(self._ledger.metric) if known else {}
+        value, epoch = (result or {}).get(self._ledger.metric), (result or {}).get("epoch")
+        if value is not None and epoch:  # Tune may tell the log of an epoch after it tells us
+            values[epoch] = value
+        for epoch, value in sorted(values.items()):
             trial.report(value, epoch)
+        told, best = self._as_told(state, values)
+        self._study.tell(trial, best, state=told)
 
-    def close(self) -> None:
-        """Fail what a time limit or an interruption left open, so that nothing stays RUNNING."""
-        for trial in self._ot_trials.values():
-            self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        self._ot_trials.clear()
+    def _remember(self, start_points: Sequence[dict[str, Any]]) -> None:
+        """Tell the sampler of the ledger's trials, and queue what is to be asked first."""
+        known = distributions(self._points)
+        for number in range(self._next):
+            trial = self._ledger.trials.get(number)
+            if trial is None:  # a start point, or lost between asking and logging
+                params = start_points[number] if number < len(start_points) else None
+            else:
+                params = {name: v for name, v in trial.params.items() if name in known}
+            if params is not None:
+                self._tried.add(point_key(self._points, params))
+            if trial is None or trial.state in (None, TrialState.INTERRUPTED):
+                self._waiting.append((number, params))
+            elif params is not None and trial.state is not None:
+                values = trial.values(self._ledger.metric)
+                told, best = self._as_told(trial.state, values)
+                self._study.add_trial(finished_trial(told, best, params, known, values))
+        # They go on even if it is enough; what was only asked for does not.
+        self._waiting = deque(sorted(self._waiting, key=lambda w: w[0] not in self._ledger.trials))
+
+    def _as_told(
+        self, state: TrialState, values: dict[int, float]
+    ) -> tuple[OptunaState, float | None]:
+        """Return state and value as the sampler hears them.
+
+        A Gaussian process learns from complete trials only. For it, one that was stopped counts
+        with its best epoch so far: a low bound of what it would have reached, far from the top.
+        """
+        told = OPTUNA_STATE[state]
+        best = (max if self._ledger.direction == "maximize" else min)(values.values(), default=None)
+        if told is OptunaState.PRUNED and isinstance(self._study.sampler, GPSampler):
+            told = OptunaState.COMPLETE
+        if told is not OptunaState.COMPLETE:
+            return told, None
+        return (told, best) if best is not None else (OptunaState.FAIL, None)
+
+    def _draw(self) -> tuple[optuna.Trial, dict[str, Any]] | None:
+        """Ask the sampler for a point not tried before, None when there is none left.
+
+        A repeat stays open while the sampler is asked again, so that it looks elsewhere, and is
+        then told as failed: samplers do not learn from those.
+        """
+        repeats: list[optuna.Trial] = []
+        try:
+            for _ in range(self._num_redraws):
+                trial = self._study.ask()
+                params = self._points.suggest(trial)
+                if point_key(self._points, params) not in self._tried:
+                    return trial, params
+                repeats.append(trial)
+        finally:
+            for repeat in repeats:
+                self._study.tell(repeat, state=OptunaState.FAIL)
+        fresh = (
+            point
+            for point in points(self._points, self._random)
+            if point_key(self._points, point) not in self._tried
+        )
+        untried = list(islice(fresh, NUM_UNTRIED))
+        if not untried:
+            return None
+        known = distributions(self._points)
+        point = self._random.choice(untried)
+        self._study.enqueue_trial({n: v for n, v in point.items() if n in known})
+        trial = self._study.ask()
+        return trial, self._points.suggest(trial)
 
 
-def build_optuna_study(
-    ledger: Ledger,
-    space: Space,
-    journal: Path,
-    name: str,
-    start_points: Sequence[dict[str, Any]],
-    seed: int,
-    num_trials: int,
-) -> optuna.Study:
-    """Write the study's Optuna journal anew from the ledger, with the same trial numbers.
+def finished_trial(
+    state: OptunaState,
+    value: float | None,
+    params: Mapping[str, Any],
+    known: Mapping[str, BaseDistribution],
+    values: Mapping[int, float],
+) -> FrozenTrial:
+    """Return a trial that ended, as a study in memory takes it.
 
-    Interrupted trials, and numbers lost before they were logged, are put back to be asked for
-    again; start points not yet tried are queued.
+    Args:
+        value: Of a complete trial.
+        known: Distributions of all searched parameters.
+        values: Epoch -> value.
     """
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    for stale in (journal, journal.with_name(journal.name + ".lock")):
-        stale.unlink(missing_ok=True)
-    # Ten random trials, the default, are half of a laptop study; the start points and their
-    # outcomes inform the model from the fifth trial on.
-    sampler = optuna.samplers.TPESampler(
-        seed=seed + len(ledger.trials), n_startup_trials=min(10, max(4, num_trials // 4))
-    )
-    study = optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(journal))),
-        study_name=name,
-        direction=StudyDirection[ledger.direction.upper()],
-        sampler=sampler,
-    )
-    numbers = range(max(ledger.trials, default=-1) + 1)
-    for number in numbers:
-        point = start_points[number] if number < len(start_points) else None
-        study.add_trial(_frozen_trial(ledger, space, ledger.trials.get(number), point))
-    for point in start_points[len(numbers) :]:
-        study.enqueue_trial(point)
-    return study
-
-
-def _frozen_trial(
-    ledger: Ledger, space: Space, trial: LedgerTrial | None, point: dict[str, Any] | None
-) -> optuna.trial.FrozenTrial:
-    if trial is None:  # asked for, but the process died before the log had it: ask again
-        return _waiting_trial(point or {})
-    known = distributions(space)
-    params = {name: value for name, value in trial.params.items() if name in known}
-    if trial.state is TrialState.INTERRUPTED:
-        return _waiting_trial(params)
-    assert trial.state is not None
-    best = ledger.best(trial)
     return optuna.trial.create_trial(
-        state=_OPTUNA_STATE[trial.state],
-        value=best[1] if best and trial.state is TrialState.COMPLETE else None,
-        params=params,
+        state=state,
+        value=value,
+        params=dict(params),
         distributions={name: known[name] for name in params},
-        intermediate_values=trial.values(ledger.metric),
+        intermediate_values=dict(values),
     )
-
-
-def _waiting_trial(params: dict[str, Any]) -> optuna.trial.FrozenTrial:
-    return optuna.trial.create_trial(
-        state=optuna.trial.TrialState.WAITING, system_attrs={"fixed_params": params}
-    )
-
-
-def distributions(space: Space) -> dict[str, BaseDistribution]:
-    """Return Optuna's form of every searched parameter."""
-    result: dict[str, BaseDistribution] = {}
-    for p in space.parameters:
-        if isinstance(p, Float):
-            result[p.name] = FloatDistribution(p.low, p.high, log=p.log, step=p.step)
-        elif isinstance(p, Int):
-            result[p.name] = IntDistribution(p.low, p.high, log=p.log, step=p.step or 1)
-        elif isinstance(p, Choice):
-            result[p.name] = CategoricalDistribution(p.options)
-    return result

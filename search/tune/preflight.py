@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from search.errors import DatasetError, ResourceError
-from search.tune.engine import Slots
-from trainables.parameters import OWN_BACKBONES
+import numpy as np
 
-MIN_GPU_SHARE = 0.25
+from search.errors import DatasetError
+from search.slots import Slots
+from search.tune.workers import PROBE_ENVIRONMENT
+from trainables.contract import Augmentation, StepCost
+from trainables.parameters import OWN_BACKBONES, default_params
+
 MAX_SIZES_TRIED = 4
 DROP_PATH_TRIED = 0.1
-BYTES_OF_LIBRARIES = 900_000_000
-"""Resident in a worker before its first trial: torch built for CUDA, timm and ray."""
-SMALLEST_MEMORY = 300_000_000
+NUM_IMAGES_LOADED = 24
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Backbone:
         error: Why it cannot be built, "" if it can.
         mode: Arithmetic in which its trials train, a name of trainables/precision.py; "" for the
             rule there.
+        costs: What its cheapest and its dearest configuration take; () where it was not measured.
     """
 
     name: str
@@ -38,50 +41,32 @@ class Backbone:
     num_parameters: int
     error: str = ""
     mode: str = ""
+    costs: tuple[StepCost, ...] = ()
 
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for a stage's marker."""
+        return vars(self) | {"costs": [vars(cost) for cost in self.costs]}
 
-def plan_slots(
-    cpus: float, gpus: float | str, max_concurrent: int | str, have_cpus: float, have_gpus: float
-) -> Slots:
-    """Decide what each trial gets and how many run at once. Pure.
+    def describe(self) -> str:
+        """Say in a line what it is, where it comes from and how fast it trains."""
+        source = Path(self.weights).name if self.weights else "random weights"
+        parts = [f"{self.num_parameters / 1e6:.1f} M parameters", source]
+        speeds = sorted(1 / (c.train_seconds or c.eval_seconds) for c in self.costs)
+        if speeds:
+            low, high = f"{speeds[0]:,.0f}", f"{speeds[-1]:,.0f}"
+            verb = "trains" if self.costs[-1].train_seconds else "judges"
+            parts.append(f"{verb} {low if low == high else f'{low} to {high}'} images/s")
+        return ", ".join([*parts, *([self.mode] if self.mode else [])])
 
-    With `gpus: auto` the GPUs are shared by as many trials as the CPUs feed, at most four a GPU.
-
-    Raises:
-        ResourceError: Not even one trial fits the cluster.
-    """
-    by_cpu = math.floor(have_cpus / cpus + 1e-9)
-    if gpus == "auto":
-        gpus = 0.0 if have_gpus == 0 else min(1.0, max(MIN_GPU_SHARE, have_gpus / max(1, by_cpu)))
-    share = float(gpus)
-    by_gpu = math.floor(have_gpus / share + 1e-9) if share > 0 else by_cpu
-    # A trial of half a GPU cannot be put together from two quarters: count per whole GPU.
-    if 0 < share < 1:
-        by_gpu = math.floor(have_gpus) * math.floor(1 / share + 1e-9)
-    count = min(by_cpu, by_gpu)
-    if count < 1:
-        raise ResourceError(
-            f"resources: one trial asks for {cpus:g} CPUs and {share:g} GPUs, must fit the "
-            f"cluster, got {have_cpus:g} CPUs and {have_gpus:g} GPUs in all. Ask for less."
-        )
-    return Slots(
-        cpus, share, count if max_concurrent == "auto" else min(count, int(max_concurrent))
-    )
-
-
-def memory_of_a_slot(cluster_bytes: float, num_slots: int) -> int | None:
-    """Return what a training may take beside the libraries that every worker loads. Pure.
-
-    Args:
-        cluster_bytes: Of all nodes; 0 where it is not known, and then there is no limit.
-    """
-    if not cluster_bytes:
-        return None
-    return max(SMALLEST_MEMORY, int(cluster_bytes / num_slots) - BYTES_OF_LIBRARIES)
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Backbone:
+        """Read what `to_json` returned."""
+        costs = tuple(StepCost(**cost) for cost in row.get("costs", ()))
+        return cls(**{**row, "costs": costs})
 
 
 def probe_backbones(
-    names: Sequence[str],
+    ends: Mapping[str, Sequence[Mapping[str, Any]]],
     pretrained: Sequence[Any],
     num_classes: int,
     sizes_px: Sequence[int],
@@ -89,46 +74,57 @@ def probe_backbones(
     *,
     slots: Slots,
     dropping_paths: Collection[str] = (),
-    measure: bool = True,
+    trains: bool = True,
 ) -> tuple[Backbone, ...]:
-    """Build every backbone once in a worker: weights, shapes, size, and its fastest arithmetic.
+    """Build every backbone once in a worker: weights, shapes, fastest arithmetic, time and memory.
 
     Args:
-        names: Backbones the space can ask for.
-        pretrained: The values `pretrained` can take there.
-        sizes_px: The sides of the images it can ask for, smallest first; of many, the ends are
-            tried.
+        ends: Complete params of each backbone's cheapest and dearest configuration.
+        pretrained: The values `pretrained` can take in the space.
+        sizes_px: The sides of the images there, smallest first; of many, the ends are tried.
         folder: The user's `--weights`, None to look in the local hub cache and the hub.
         slots: What one trial gets.
         dropping_paths: Backbones that can be asked for drop_path.
-        measure: Whether some trials train the backbone.
+        trains: Whether some trials train the backbone.
 
     Raises:
         DatasetError: A backbone cannot be built at a size, or its weights do not fit, or
             `pretrained: true` and none can be had.
     """
-    import ray
-
     wants = any(bool(value) for value in pretrained)
-    probe = ray.remote(num_cpus=slots.cpus, num_gpus=slots.gpus)(_probe)
-    threads = slots.num_threads if measure else 0
-    where = str(folder) if folder else None
     sizes = list(sizes_px) if len(sizes_px) <= MAX_SIZES_TRIED else [sizes_px[0], sizes_px[-1]]
-    jobs = [
-        probe.remote(
-            {"backbone": name, "drop_path": DROP_PATH_TRIED if name in dropping_paths else 0.0},
-            wants and name not in OWN_BACKBONES,
-            num_classes,
-            sizes,
-            where,
-            threads,
-        )
-        for name in names
-    ]
-    found = tuple(Backbone(**value) for value in ray.get(jobs))
+    shared = {"num_threads": slots.num_threads, "folder": folder, "trains": trains}
+    calls = []
+    for name, points in ends.items():
+        drop_path = DROP_PATH_TRIED if name in dropping_paths else 0.0
+        own = {"wants_weights": wants and name not in OWN_BACKBONES, "drop_path": drop_path}
+        given = {"name": name, "points": list(points), "num_classes": num_classes}
+        calls.append(given | {"sizes_px": sizes} | own | shared)
+    found = _run_probes(calls, slots)
     if problems := _problems(found, True in pretrained, folder):
         raise DatasetError("\n".join(problems))
     return found
+
+
+def _run_probes(calls: Sequence[dict[str, Any]], slots: Slots) -> tuple[Backbone, ...]:
+    """Run `_probe` with these arguments in workers, and give their memory back."""
+    import ray
+
+    # One is there already: unless there is much to do, more take as long to start as they save.
+    num_probers = max(1, slots.count // 2) if len(calls) <= 2 * slots.count else slots.count
+    run: Any = _probe  # Ray's types know no keywords
+    probe = ray.remote(
+        num_cpus=slots.cpus,
+        num_gpus=slots.gpus,
+        runtime_env=PROBE_ENVIRONMENT,
+        max_calls=math.ceil(len(calls) / num_probers),  # then its worker gives its memory back
+    )(run)
+    jobs: list[Any] = []
+    for call in calls:
+        if len(jobs) >= num_probers:
+            ray.wait(jobs, num_returns=len(jobs) - num_probers + 1)
+        jobs.append(probe.remote(**call))
+    return tuple(ray.get(jobs))
 
 
 def _problems(found: Sequence[Backbone], insists: bool, folder: Path | None) -> list[str]:
@@ -146,38 +142,92 @@ def _problems(found: Sequence[Backbone], insists: bool, folder: Path | None) -> 
 
 
 def _probe(
-    chosen: dict[str, Any],
-    wants_weights: bool,
+    name: str,
+    points: list[Mapping[str, Any]],
     num_classes: int,
     sizes_px: list[int],
-    folder: str | None,
+    *,
     num_threads: int,
-) -> dict[str, Any]:
-    """Run inside a worker; without threads the arithmetic is not measured."""
+    wants_weights: bool,
+    folder: Path | None,
+    drop_path: float,
+    trains: bool,
+) -> Backbone:
+    """Run inside a worker."""
     import ray
 
     from trainables.backbones import build_classifier
-    from trainables.fastest import fastest_mode
-    from trainables.parameters import default_params
     from trainables.weights import find_weights
 
-    weights: Path | None = None
-    mode, name = "", chosen["backbone"]
+    device = "cuda" if ray.get_gpu_ids() else "cpu"
     try:
-        if wants_weights:
-            weights = find_weights(name, Path(folder) if folder else None)
-        params = default_params("classifier") | chosen
+        weights = find_weights(name, folder) if wants_weights else None
+        params = default_params("classifier") | dict(points[-1]) | {"drop_path": drop_path}
         for size_px in sizes_px:
-            model = build_classifier(params, num_classes, size_px, weights)
-            count = sum(p.numel() for p in model.parameters())
-        if num_threads:
-            device = "cuda" if ray.get_gpu_ids() else "cpu"
-            mode = str(fastest_mode(params, sizes_px[-1], device, num_threads, _user_cache()))
+            build_classifier(params, num_classes, size_px, weights)
+        mode, costs = measure_backbone(points, device, num_threads, trains=trains)
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        return {"name": name, "weights": None, "num_parameters": 0, "error": reason}
-    found = str(weights) if weights else None
-    return {"name": name, "weights": found, "num_parameters": count, "mode": mode}
+        return Backbone(name, None, 0, f"{type(error).__name__}: {error}")
+    return Backbone(
+        name, str(weights) if weights else None, costs[-1].num_parameters, "", mode, costs
+    )
+
+
+def measure_backbone(
+    points: Sequence[Mapping[str, Any]],
+    device: str,
+    num_threads: int,
+    *,
+    trains: bool = True,
+    thorough: bool = True,
+) -> tuple[str, tuple[StepCost, ...]]:
+    """Measure one backbone in this process, with random weights.
+
+    Args:
+        points: Complete params of its cheapest and its dearest configuration, or of one.
+        trains: Whether some trials train the backbone.
+        thorough: Find out the fastest arithmetic; if not, take what is known or ruled.
+
+    Returns:
+        The arithmetic's name ("" if no trial trains it), and what each configuration takes.
+
+    Raises:
+        ValueError: The backbone cannot be built.
+    """
+    from trainables.cost import measure_cost
+    from trainables.fastest import fastest_mode, known_mode
+
+    ends = [default_params("classifier") | dict(point) for point in points]
+    question = (ends[-1], ends[-1]["size_px"], device, num_threads, _user_cache())
+    arithmetic = fastest_mode(*question) if trains and thorough else known_mode(*question)
+    costs = []
+    for params in ends:
+        known = arithmetic.images_per_second if params is ends[-1] and device == "cpu" else None
+        cost = measure_cost(
+            params,
+            arithmetic.mode,
+            device=device,
+            num_threads=num_threads,
+            trains=trains,
+            images_per_second=known,
+        )
+        seconds = _seconds_to_load(params["size_px"]) if device == "cpu" else 0.0
+        costs.append(replace(cost, load_seconds=seconds / num_threads))
+    return (str(arithmetic.mode) if trains else ""), tuple(costs)
+
+
+def _seconds_to_load(size_px: int) -> float:
+    """Return the seconds of one CPU that one augmented image takes."""
+    from search.data.augment import augment, image_rng
+    from search.data.cache import stored_side
+
+    side = stored_side(size_px)
+    image = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    out = np.empty((size_px, size_px, 3), np.uint8)
+    begin = time.process_time()
+    for k in range(NUM_IMAGES_LOADED):
+        augment(image, out, Augmentation(0.5), image_rng(0, 0, k))
+    return (time.process_time() - begin) / NUM_IMAGES_LOADED
 
 
 def _user_cache() -> Path:

@@ -10,20 +10,31 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from search.errors import TrialError
 from search.records import TrialState
+from search.tune.checkpoints import remove_replaced
+from search.tune.failures import read_failure
 from search.tune.ledger import Ledger
-from search.tune.unsaved import Unsaved
+from search.tune.unsaved import Unsaved, leave_unsaved
 
 OnChange = Callable[[Ledger, str, int], None]
-"""Called with the ledger, the event ("start", "epoch", "end") and the trial's number."""
+"""Called with the ledger, the event ("start", "epoch", "retry", "end") and the trial's number."""
+
+NUM_TROUBLES_TO_GIVE_UP = 3
 
 
 class Recorder(Unsaved, Callback):
     """Keep the ledger true to what Tune does.
 
     Args:
-        state_of: (number, result, error) -> how a trial ended.
+        state_of: (trial, worker died for good) -> how a trial ended.
         logs: Folder for the tracebacks of failed trials.
+        say: Told in a sentence what the user should know at once.
+
+    Attributes:
+        trouble: Why nothing can be trained on this machine, "" while something can.
+        fault: What kept an event from being written, raised once Tune has stopped: before that, it
+            would take it for the fault of a trial.
     """
 
     def __init__(
@@ -32,64 +43,118 @@ class Recorder(Unsaved, Callback):
         state_of: Callable[[Trial, bool], TrialState],
         logs: Path,
         on_change: OnChange,
+        say: Callable[[str], None],
     ) -> None:
         self._ledger = ledger
         self._state_of = state_of
         self._logs = logs
         self._on_change = on_change
+        self._say = say
         self._open: set[int] = set()
+        self._num_troubles = 0
+        self.trouble = ""
+        self.fault: Exception | None = None
+
+    @property
+    def must_stop(self) -> bool:
+        return self.fault is not None or bool(self.trouble)
+
+    def close(self) -> None:
+        """End what still runs as interrupted, and say what kept Tune from its work.
+
+        Raises:
+            TrialError: Nothing could be trained.
+        """
+        if self.fault is not None:
+            raise self.fault
+        self._ledger.close_open_trials()
+        if self.trouble:
+            raise TrialError(
+                f"{NUM_TROUBLES_TO_GIVE_UP} trainings in a row could not be done here, the last "
+                f"because of {self.trouble}. Logs: {self._logs}. Mend the cause: the same command "
+                "goes on."
+            )
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        leave_unsaved(trial)
         config = trial.config
         number = config["number"]
         if number not in self._open:  # a retry after a dead worker is the same trial
             self._open.add(number)
-            self._ledger.start(number, config["searched"], config["seed"])
-            self._on_change(self._ledger, "start", number)
+            self._note("start", number, config["searched"], config["seed"])
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
     ) -> None:
         number = trial.config["number"]
+        if result.get("warning"):
+            self._say(result["warning"])
         if result.get("epoch") is not None:
-            self._ledger.epoch(number, result)
-            self._on_change(self._ledger, "epoch", number)
+            self._num_troubles = 0
+            self._note("epoch", number, result)
         if result.get("traceback"):
-            self._logs.mkdir(parents=True, exist_ok=True)
-            (self._logs / f"trial-{number}.txt").write_text(result["traceback"], encoding="utf-8")
+            self._write_log(number, result["traceback"])
 
     def on_checkpoint(
         self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: Any, **_: Any
     ) -> None:
-        self._ledger.checkpoint(trial.config["number"], checkpoint.path)
+        number = trial.config["number"]
+        before = self._ledger.trials[number].checkpoint
+        self._note("checkpoint", number, checkpoint.path)
+        if self.fault is None:
+            remove_replaced(before, checkpoint.path)
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        """Note a retry; after a second death the batches are forwarded in smaller pieces."""
+        failure, number = read_failure(trial.error_file), trial.config["number"]
+        memory = trial.config["memory_bytes"]
+        if failure.worker_died and trial.num_failures > 1 and memory:
+            trial.config["memory_bytes"] = memory // 2
+        self._note("retry", number, failure.reason)
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
     ) -> None:
-        self._end(trial, failed=False)
+        number = trial.config["number"]
+        error = (trial.last_result or {}).get("failure", "")
+        self._end(trial, number, self._state_of(trial, False), error)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        self._end(trial, failed=True)
+        """End a trial that Ray gave up: failed if its workers died, else it can go on one day."""
+        number, failure = trial.config["number"], read_failure(trial.error_file)
+        if trial.error_file:
+            self._write_log(number, Path(trial.error_file).read_text(encoding="utf-8"))
+        if failure.worker_died:
+            reason = f"{failure.reason}, {trial.num_failures} times"
+            self._end(trial, number, self._state_of(trial, True), reason)
+            return
+        self._num_troubles += 1
+        if self._num_troubles >= NUM_TROUBLES_TO_GIVE_UP:
+            self.trouble = failure.reason
+        self._end(trial, number, TrialState.INTERRUPTED, failure.reason)
 
-    def _end(self, trial: Trial, failed: bool) -> None:
-        number = trial.config["number"]
+    def _end(self, trial: Trial, number: int, state: TrialState, error: str) -> None:
         if number not in self._open:
             return
         self._open.discard(number)
-        state = self._state_of(trial, failed)
-        error = (trial.last_result or {}).get("failure", "")
-        if state is TrialState.FAILED and not error:
-            error = _last_line(trial)
-        self._ledger.end(number, state, error)
-        past = self._ledger.trials[number]
+        self._note("end", number, state, error)
         needed = state is TrialState.INTERRUPTED or trial.config["keep_model"]
-        if past.checkpoint and not needed:
-            shutil.rmtree(past.checkpoint, ignore_errors=True)
-        self._on_change(self._ledger, "end", number)
+        if self.fault is None and not needed and self._ledger.trials[number].checkpoint:
+            shutil.rmtree(self._ledger.trials[number].checkpoint, ignore_errors=True)
 
+    def _note(self, event: str, number: int, *values: Any) -> None:
+        if self.fault is not None:  # later events without this one would tell another story
+            return
+        try:
+            getattr(self._ledger, event)(number, *values)
+            if event != "checkpoint":
+                self._on_change(self._ledger, event, number)
+        except Exception as error:
+            self.fault = error
 
-def _last_line(trial: Trial) -> str:
-    """Return what killed a worker; `Result.error` is unreadable on 3.11, error.txt is not."""
-    text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
-    lines = [line.strip() for line in text.splitlines() if line.strip(" ^~\t")]
-    return lines[-1] if lines else "the worker died without a message"
+    def _write_log(self, number: int, text: str) -> None:
+        try:
+            self._logs.mkdir(parents=True, exist_ok=True)
+            (self._logs / f"trial-{number}.txt").write_text(text, encoding="utf-8")
+        except OSError as error:
+            self._say(f"the logs of failed trials cannot be written: {error.strerror}")

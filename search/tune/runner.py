@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,9 +14,11 @@ from ray.tune.search import Searcher
 
 from search.clock import Clock
 from search.config import StudyConfig
-from search.records import TrialRecord, fingerprint
+from search.errors import TrialError
+from search.records import TrialRecord, TrialState, fingerprint
 from search.results import ResultsFolder
-from search.tune.engine import RequestSearch, Slots, run_tune
+from search.slots import Slots
+from search.tune.engine import RequestSearch, run_tune
 from search.tune.ledger import Ledger
 from search.tune.preflight import Backbone
 from search.tune.recorder import OnChange
@@ -31,6 +34,9 @@ class Runner:
         backbones: Weights and arithmetic of each backbone, by its name.
         slots: What one training gets; None to train no more, only to read what was done.
         on_change: Told of every start, epoch and end.
+        say: Told in a sentence what the user should know at once.
+        notify: Told in a sentence what matters only now, such as why a trial waits.
+        disk_reason: Says why no more may be written, "" while there is room.
     """
 
     config: StudyConfig
@@ -40,6 +46,9 @@ class Runner:
     slots: Slots | None
     clock: Clock
     on_change: OnChange
+    say: Callable[[str], None] = print
+    notify: Callable[[str], None] = print
+    disk_reason: Callable[[], str] = str
 
     def request(
         self,
@@ -81,8 +90,13 @@ class Runner:
         should_stop: Callable[[], bool],
     ) -> None:
         """Run a searcher's trainings; Ctrl-C ends them in order."""
-        if self.slots is None or num_trials < 1:
+        if self.slots is None or num_trials < 1 or should_stop():
             return
+
+        def must_stop() -> bool:
+            self.disk_reason()  # looks at the disk, for its peak, whatever the stage
+            return should_stop()
+
         with self._patience():
             run_tune(
                 stage=stage,
@@ -93,8 +107,10 @@ class Runner:
                 training_set=self.images,
                 num_trials=num_trials,
                 slots=self.slots,
-                should_stop=should_stop,
-                on_change=self.on_change,
+                should_stop=must_stop,
+                on_change=self._timing_the_start(),
+                say=self.say,
+                notify=self.notify,
             )
 
     def run_requests(
@@ -109,6 +125,9 @@ class Runner:
 
         Those done by an earlier process are not repeated, unfinished ones go on from their
         checkpoint. Other requests start another log in `folder`.
+
+        Raises:
+            TrialError: The machine kept one from being done; without it there is no fair outcome.
         """
         identity = fingerprint([(r.params, r.seed, r.max_epochs, r.stop_epoch) for r in requests])
         ledger = Ledger(folder / f"events-{identity}.jsonl", *objective)
@@ -122,7 +141,27 @@ class Runner:
         searcher = RequestSearch(waiting)
         self.run(stage, ledger, searcher, FIFOScheduler(), len(waiting), should_stop)
         self.clock.check()
+        for trial in ledger.trials.values():
+            if trial.state is TrialState.INTERRUPTED and trial.error:
+                raise TrialError(
+                    f"{stage}: training {trial.number} could not be done here because of "
+                    f"{trial.error}. Mend the cause: the same command goes on."
+                )
         return ledger
+
+    def _timing_the_start(self) -> OnChange:
+        """Note how long workers take to begin: on a busy machine many times as long."""
+        begin, is_timed = time.monotonic(), False
+
+        def on_change(ledger: Ledger, event: str, number: int) -> None:
+            nonlocal is_timed
+            if event == "epoch" and not is_timed:
+                epochs, is_timed = ledger.trials[number].epochs, True
+                seconds = time.monotonic() - begin - (epochs[max(epochs)]["seconds"] or 0.0)
+                self.clock.seconds_to_start = max(0.0, seconds)
+            self.on_change(ledger, event, number)
+
+        return on_change
 
     @contextmanager
     def _patience(self) -> Iterator[None]:

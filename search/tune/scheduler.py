@@ -1,29 +1,38 @@
-"""ASHA that remembers the rungs of an earlier process and never cuts the default recipe."""
+"""Early stopping that remembers an earlier process and never cuts the default recipe."""
 
 from __future__ import annotations
 
-import copy
+import math
 from typing import Any
 
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from search.rungs import rung_epochs
-from search.tune.ledger import Ledger, LedgerTrial
+from search.rungs import below_median, bracket_of, falls_behind, ladders
+from search.tune.ledger import Ledger
 from search.tune.unsaved import Unsaved
 
+_Group = tuple[str | None, int]
+"""Trials that are compared with each other: of one trainable, in one bracket."""
 
-class StudyScheduler(Unsaved, AsyncHyperBandScheduler):
-    """Asynchronous successive halving (Li et al. 2020) over the study's ledger.
 
-    Trial 0, the default recipe, always trains to the end: every comparison needs it. Where
-    `trainable` is searched each has a ladder of its own: an epoch of one is not worth an epoch of
-    another, and probes, good from their first epoch on, would cut off every fine-tuning.
+class StudyScheduler(Unsaved, FIFOScheduler):
+    """Asynchronous halving, asynchronous Hyperband or the median rule over the study's ledger.
+
+    Ray's own keep what they know to themselves, draw brackets by luck, judge the second trial by
+    the first, and pause trials until there are enough: none can go on after a crash as if there
+    had been none. Trial 0, the default recipe, always trains to the end: every comparison needs
+    it. Where `trainable` is searched, trials are compared with their own kind only: an epoch of one
+    is not worth an epoch of another, and probes, good from their first epoch on, would cut off
+    every fine-tuning.
 
     Args:
-        ledger: Past trials; their epochs fill the rungs, so that a study that goes on prunes as if
-            it had never stopped.
-        max_epochs, min_epochs, reduction_factor, brackets: As in the space file's budget.
+        ledger: Past trials; what they reached counts, and is not judged a second time.
+        scheduler: "asha", "hyperband", "median" or "none", as in the space file's budget.
+        max_epochs, min_epochs, reduction_factor, brackets: Likewise.
+
+    Attributes:
+        pruned: Tune's ids of the trials that were stopped.
     """
 
     def __init__(
@@ -34,56 +43,57 @@ class StudyScheduler(Unsaved, AsyncHyperBandScheduler):
         min_epochs: int,
         reduction_factor: int,
         brackets: int,
+        scheduler: str = "asha",
     ) -> None:
-        super().__init__(
-            time_attr="epoch",
-            metric=ledger.metric,
-            mode="max" if ledger.direction == "maximize" else "min",
-            max_t=max_epochs,
-            grace_period=min_epochs,
-            reduction_factor=reduction_factor,
-            brackets=brackets,
-            stop_last_trials=False,
-        )
-        self._ledger = ledger
+        super().__init__()  # type: ignore[no-untyped-call]
         self.pruned: set[str] = set()
-        for number, bracket in enumerate(self._brackets):
-            levels = rung_epochs(min_epochs, max_epochs, reduction_factor, number)
-            bracket._rungs = [(level, {}) for level in reversed(levels)]
-        self._ladders: dict[str | None, list[Any]] = {}
-
-    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """Put a trial on its trainable's ladder; a resumed one with the rungs it had passed."""
-        super().on_trial_add(tune_controller, trial)
-        drawn = self._brackets.index(self._trial_info[trial.trial_id])
-        ladder = self._ladder(trial.config["searched"].get("trainable"))
-        self._trial_info[trial.trial_id] = ladder[drawn]
-        past = self._ledger.trials.get(trial.config["number"])
-        if past is not None:
-            self._fill(self._trial_info[trial.trial_id], trial.trial_id, past)
+        self._rule = scheduler
+        self._max_epochs = max_epochs
+        self._min_epochs = min_epochs
+        self._factor = reduction_factor
+        self._ladders = ladders(scheduler, min_epochs, max_epochs, reduction_factor, brackets)
+        self._objective = ledger.metric
+        self._sign = 1.0 if ledger.direction == "maximize" else -1.0
+        # Of each group: trial's number -> epoch -> value, higher is better.
+        self._curves: dict[_Group, dict[int, dict[int, float]]] = {}
+        for number, trial in ledger.trials.items():
+            past = {epoch: self._sign * v for epoch, v in trial.values(ledger.metric).items()}
+            self._peers(number, trial.params)[number] = past
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        decision: str = super().on_trial_result(tune_controller, trial, result)
-        if trial.config["number"] == 0:
+        """Decide after an epoch whether a trial goes on."""
+        number, searched = trial.config["number"], trial.config["searched"]
+        epoch, value = result.get("epoch"), result.get(self._objective)
+        if epoch is None or value is None or not math.isfinite(value):
             return TrialScheduler.CONTINUE
-        if decision == TrialScheduler.STOP:
-            self.pruned.add(trial.trial_id)
-        return decision
+        peers = self._peers(number, searched)
+        curve = peers.setdefault(number, {})
+        if epoch <= max(curve, default=0):  # trained again, without a checkpoint to go on from
+            return TrialScheduler.CONTINUE
+        curve[epoch] = self._sign * value
+        if number == 0 or epoch >= self._max_epochs or not self._is_worse(number, epoch, peers):
+            return TrialScheduler.CONTINUE
+        self.pruned.add(trial.trial_id)
+        return TrialScheduler.STOP
 
-    def _ladder(self, trainable: str | None) -> list[Any]:
-        """Return the brackets of one trainable; None is that of a study that has only one."""
-        if trainable not in self._ladders:
-            self._ladders[trainable] = copy.deepcopy(self._brackets)
-            for past in self._ledger.finished():
-                if past.params.get("trainable") == trainable:
-                    for bracket in self._ladders[trainable]:
-                        self._fill(bracket, f"past-{past.number}", past)
-        return self._ladders[trainable]
+    def _is_worse(self, number: int, epoch: int, peers: dict[int, dict[int, float]]) -> bool:
+        if self._rule == "median":
+            if epoch < self._min_epochs:
+                return False
+            others = _others(number, epoch, peers)
+            known = [[v for e, v in curve.items() if e <= epoch] for curve in others]
+            return below_median(list(peers[number].values()), known)
+        if epoch not in self._ladders[bracket_of(number, self._ladders, self._factor)]:
+            return False
+        others = _others(number, epoch, peers)
+        return falls_behind(peers[number][epoch], [c[epoch] for c in others], self._factor)
 
-    def _fill(self, bracket: Any, key: str, trial: LedgerTrial) -> None:
-        values = trial.values(self._ledger.metric)
-        sign = 1.0 if self._ledger.direction == "maximize" else -1.0
-        for level, recorded in bracket._rungs:
-            reached = [epoch for epoch in values if epoch >= level]
-            if reached:
-                recorded[key] = sign * values[min(reached)]
+    def _peers(self, number: int, searched: dict[str, Any]) -> dict[int, dict[int, float]]:
+        """Return the curves of the trials that one is compared with, its own included."""
+        bracket = bracket_of(number, self._ladders, self._factor)
+        return self._curves.setdefault((searched.get("trainable"), bracket), {})
+
+
+def _others(number: int, epoch: int, peers: dict[int, dict[int, float]]) -> list[dict[int, float]]:
+    """Return the curves of the other trials that trained this epoch."""
+    return [curve for k, curve in peers.items() if k != number and epoch in curve]

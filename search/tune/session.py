@@ -8,12 +8,12 @@ import os
 import shlex
 import sys
 import threading
-import time
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
-from search.errors import ResourceError
+from search.clock import leave_at_once, write_raw
+from search.errors import ResourceError, TrialError
+from search.tune.workers import PROBE_ENVIRONMENT, SYSTEM_CONFIG, share_idle_workers, start_workers
 
 _QUIET = {
     # Every one of these costs seconds, disk or lines on the terminal in a plain set-up.
@@ -34,6 +34,10 @@ _QUIET = {
 }
 
 
+SERVERS = ("gcs_server", "raylet")
+WATCH_SECONDS = 0.5
+
+
 class RaySession:
     """A Ray cluster, local unless an address is given.
 
@@ -50,11 +54,11 @@ class RaySession:
         self._up = threading.Event()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
-        self._warm: list[Any] = []
+        self._watched: tuple[tuple[str, Any], ...] = ()
 
-    def start(self, trainables: Sequence[str]) -> None:
-        """Begin starting in the background, workers importing the trainables included."""
-        self._thread = threading.Thread(target=self._live, args=(trainables,), daemon=True)
+    def start(self) -> None:
+        """Begin starting in the background, workers that import torch and timm included."""
+        self._thread = threading.Thread(target=self._live, daemon=True)
         self._thread.start()
 
     def wait_for_imports(self) -> None:
@@ -89,52 +93,91 @@ class RaySession:
             self._up.wait()
             import ray
 
+            self._watched = ()
             ray.shutdown()
             self._over.set()
             self._thread.join()
 
-    def _live(self, trainables: Sequence[str]) -> None:
+    def _live(self) -> None:
         """Start Ray, then stay: the kernel ends Ray's processes with the thread that made them."""
         try:
-            self._start(trainables)
+            self._start()
         except BaseException as error:  # handed to wait(), which raises it where it can be shown
             self._error = error
         self._imported.set()
         self._up.set()
-        self._over.wait()
+        while not self._over.wait(WATCH_SECONDS):
+            self._leave_a_dead_cluster()
 
-    def _start(self, trainables: Sequence[str]) -> None:
+    def _leave_a_dead_cluster(self) -> None:
+        """End the command when one of Ray's servers died: trials would wait for it for ever.
+
+        Nothing can be unwound, shutting down included, that does not wait for the dead one too.
+        """
+        for name, process in self._watched:
+            if process.poll() is not None:
+                write_raw(
+                    f"\nerror: Ray's {name} must live as long as the command, got killed (out of "
+                    "memory?). What is finished is kept, the same command goes on.\n".encode()
+                )
+                leave_at_once(TrialError.exit_code)
+
+    def _start(self) -> None:
         for name, value in _QUIET.items():
             os.environ.setdefault(name, value)
         import ray
-        import ray.tune.search.optuna
 
-        self._imported.set()
         level = logging.INFO if self._verbose else logging.ERROR
+        is_own = self.address == "local"
+        environment = _runtime_env()
         ray.init(
             address=self.address,
-            include_dashboard=False if self.address == "local" else None,
+            include_dashboard=False if is_own else None,
             log_to_driver=self._verbose,
             logging_level=level,
-            runtime_env=_runtime_env(),
+            runtime_env=environment,
+            _system_config=SYSTEM_CONFIG if is_own else None,
         )
+        self._watched = _servers()
+        if is_own:
+            # Ray has started a worker for each CPU, but without an environment.
+            count = int(ray.available_resources().get("CPU", 1)) if environment else 0
+            start_workers(count)
+            start_workers(1, PROBE_ENVIRONMENT)
+        # Only now: meanwhile the workers import what takes them longest.
+        import ray.tune.search.optuna
+
+        if is_own:
+            share_idle_workers()
+        self._imported.set()
         self._quieten(level)
-        # A worker process that has imported torch and timm once is taken for trials later:
-        # several seconds of imports happen while the driver still reads images.
-        warm = ray.remote(num_cpus=1)(_import_trainables)
-        count = int(ray.available_resources().get("CPU", 1)) if self.address == "local" else 0
-        self._warm = [warm.remote(tuple(trainables)) for _ in range(count)]
 
     def _quieten(self, level: int) -> None:
         if self._verbose:
             return
         for name in ("ray", "ray.tune", "ray.train", "ray.air", "ray.data"):
             logging.getLogger(name).setLevel(level)
+        # Trials that fail have their row and their line, a full disk its message.
+        for name in ("ray.tune.tune", "ray.tune.execution.experiment_state"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        ray_worker = importlib.import_module("ray._private.worker")
+        ray_worker.print_to_stdstream = lambda *_, **__: None  # type: ignore[attr-defined]
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", module="ray|optuna")
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+def _servers() -> tuple[tuple[str, Any], ...]:
+    """Return name and process of the servers that this process started, none of a joined cluster's.
+
+    Ray hides them well; without them a dead server is noticed after a minute, by a crash.
+    """
+    from ray._private.worker import _global_node as node
+
+    processes: dict[str, Any] = node.all_processes if node is not None else {}
+    return tuple((name, processes[name][0].process) for name in SERVERS if name in processes)
 
 
 def _runtime_env() -> dict[str, str] | None:
@@ -145,15 +188,6 @@ def _runtime_env() -> dict[str, str] | None:
     """
     quoted = shlex.quote(sys.executable)
     return None if quoted == sys.executable else {"py_executable": quoted}
-
-
-def _import_trainables(trainables: Sequence[str]) -> float:
-    begin = time.monotonic()
-    for trainable in trainables:
-        importlib.import_module(f"trainables.{trainable}")
-    importlib.import_module("search.data.loader")
-    importlib.import_module("ray.tune")
-    return time.monotonic() - begin
 
 
 def cluster_resources() -> tuple[float, float]:

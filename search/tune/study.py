@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from search.config import StudyConfig
@@ -17,19 +18,23 @@ from search.records import (
     write_csv,
 )
 from search.results import ResultsFolder
-from search.select import forecast_seconds
 from search.tune.engine import state_of
 from search.tune.importance import write_importance
 from search.tune.ledger import Ledger
-from search.tune.optuna_search import StudySearch, build_optuna_study
+from search.tune.limits import Limits, all_failed, why_no_more
+from search.tune.optuna_file import OptunaFile
+from search.tune.optuna_search import StudySearch
 from search.tune.runner import Runner
+from search.tune.sampler import make_sampler, num_startup_trials
 from search.tune.scheduler import StudyScheduler
+from search.tune.warm_start import WarmStart
 
-NUM_FAILURES_TO_GIVE_UP = 5
 
+def search_trials(runner: Runner, warm_start: WarmStart | None = None) -> SearchOutcome:
+    """Search until the budget, the space, the time limit or the user's patience run out.
 
-def search_trials(runner: Runner) -> SearchOutcome:
-    """Search until the trials, the time limit or the user's patience run out.
+    Args:
+        warm_start: What another study offers to begin with.
 
     Returns:
         All trials so far, those of earlier processes included.
@@ -40,26 +45,36 @@ def search_trials(runner: Runner) -> SearchOutcome:
     begin = time.monotonic()
     config, results = runner.config, runner.results
     ledger = open_ledger(config, results)
-    num_trials = config.budget.num_trials - len(ledger.finished())
-    reasons: list[str] = []
+    num_trials = config.num_trials - len(ledger.finished())
     scheduler = _make_scheduler(config, ledger)
-    searcher = _make_searcher(runner, ledger, scheduler)
+    searcher = _make_searcher(runner, ledger, scheduler, warm_start)
+    notes = {"metric": ledger.metric}
+    if warm_start:
+        notes["warm start"] = warm_start.text(config)
+    shown = OptunaFile(results.journal, config.name, ledger, config.search_space, notes)
+    limits = Limits(runner, ledger)
+
+    def on_change(ledger: Ledger, event: str, number: int) -> None:
+        shown.on_change(ledger, event, number)
+        limits.on_change(event)
+        runner.on_change(ledger, event, number)
+
     try:
-        runner.run(
+        replace(runner, on_change=on_change).run(
             "search",
             ledger,
             searcher,
             scheduler,
             num_trials,
-            should_stop=lambda: _should_stop(runner, ledger, reasons),
+            should_stop=limits.are_reached,
         )
     finally:
-        searcher.close()
+        shown.close()
         write_study_tables(results, ledger)
     write_importance(results, ledger, config.search_space, config.seed)
     runner.clock.check()
     _raise_if_all_failed(ledger, results)
-    reason = reasons[0] if reasons else "all trials done"
+    reason = limits.reason or _how_it_ended(config, ledger, searcher)
     seconds = time.monotonic() - begin
     return SearchOutcome(ledger.trial_records(), ledger.epoch_records(), reason, seconds)
 
@@ -93,10 +108,26 @@ def _make_scheduler(config: StudyConfig, ledger: Ledger) -> StudyScheduler:
         min_epochs=budget.min_epochs,
         reduction_factor=budget.reduction_factor,
         brackets=budget.brackets,
+        scheduler=budget.scheduler,
     )
 
 
-def _make_searcher(runner: Runner, ledger: Ledger, scheduler: StudyScheduler) -> StudySearch:
+def _how_it_ended(config: StudyConfig, ledger: Ledger, searcher: StudySearch) -> str:
+    enough = why_no_more(config.budget, ledger)
+    if enough and len(ledger.finished()) < config.budget.num_trials:
+        return enough
+    count = config.search_space.num_configurations
+    if searcher.is_exhausted or count == config.num_trials:
+        return f"all {count} configurations of the space were tried"
+    return "all trials done"
+
+
+def _make_searcher(
+    runner: Runner,
+    ledger: Ledger,
+    scheduler: StudyScheduler,
+    warm_start: WarmStart | None = None,
+) -> StudySearch:
     config = runner.config
 
     def make_config(number: int, searched: dict[str, Any]) -> dict[str, Any]:
@@ -116,56 +147,26 @@ def _make_searcher(runner: Runner, ledger: Ledger, scheduler: StudyScheduler) ->
             failed=error,
         )
 
-    study = build_optuna_study(
+    space = config.search_space
+    return StudySearch(
+        space,
+        make_config,
+        ended,
         ledger,
-        config.search_space,
-        runner.results.journal,
-        config.name,
-        config.start_points,
+        make_sampler(
+            config.search.sampler,
+            config.seed,
+            num_startup_trials(config.budget.num_trials),
+        ),
+        config.start_points + (warm_start.start_points(config) if warm_start else []),
+        warm_start.frozen_trials(space) if warm_start else (),
         config.seed,
-        config.budget.num_trials,
+        lambda: bool(why_no_more(config.budget, ledger)),
     )
-    return StudySearch(study, config.search_space, make_config, ended, ledger)
-
-
-def _should_stop(runner: Runner, ledger: Ledger, reasons: list[str]) -> bool:
-    """Ask whether the search has to end now; the first reason is kept."""
-    if runner.clock.stop_requested:
-        reasons.append("stopped by the user")
-    elif runner.clock.seconds_left < _seconds_after_search(runner, ledger):
-        reasons.append("time limit: the rest goes to confirm, retrain, test and report")
-    elif _all_failed(ledger) and len(ledger.finished()) >= NUM_FAILURES_TO_GIVE_UP:
-        reasons.append("every trial failed")
-    return bool(reasons)
-
-
-def _seconds_after_search(runner: Runner, ledger: Ledger) -> float:
-    """Forecast what confirm, retrain, test and report will take, at most 60 % of the limit."""
-    config = runner.config
-    limit = config.budget.time_limit
-    if limit is None:
-        return 0.0
-    seconds = forecast_seconds(
-        ledger.trial_records(),
-        ledger.epoch_records(),
-        max_epochs=config.budget.max_epochs,
-        num_candidates=config.confirm.top_k + 1,
-        num_seeds=config.confirm.num_seeds,
-        num_slots=runner.slots.count if runner.slots else 1,
-        direction=config.objective.direction,
-    )
-    return min(seconds, 0.6 * limit)
-
-
-def _all_failed(ledger: Ledger) -> bool:
-    """Tell whether trials failed and none has anything to show, finished or not."""
-    failed = [t for t in ledger.finished() if t.state is TrialState.FAILED]
-    others = [t for t in ledger.trials.values() if t.state is not TrialState.FAILED and t.epochs]
-    return bool(failed) and not others
 
 
 def _raise_if_all_failed(ledger: Ledger, results: ResultsFolder) -> None:
-    if not _all_failed(ledger):
+    if not all_failed(ledger):
         return
     reasons = Counter(t.error for t in ledger.finished())
     reason, count = reasons.most_common(1)[0]

@@ -11,18 +11,21 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
+from search.errors import DatasetError
 from search.records import Ids, ImageCache
 from trainables.contract import EpochReport, TrialInputs
 
 CHECKPOINT = "checkpoint.pt"
-CHECKPOINT_SECONDS = 30.0
+CHECKPOINT_SECONDS = float(os.environ.get("SEED_SEARCH_CHECKPOINT_SECONDS", "30"))
 
 
 @dataclass(frozen=True)
@@ -75,16 +78,32 @@ def run_request(config: dict[str, Any], training_set: TrainingSet) -> None:
 
     A configuration that fails (diverges, runs out of memory, is impossible) reports its reason
     and ends in peace; only what the machine does to a worker reaches Ray as an error, and is
-    retried.
+    retried in a new worker.
     """
     request = Request(**config)
     try:
         _train(request, training_set)
     except Exception as error:
+        if is_fault_of_machine(error):
+            raise
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         tune.report({"failure": reason, "traceback": traceback.format_exc()})
     finally:
         _give_memory_back()
+
+
+def is_fault_of_machine(error: Exception) -> bool:
+    """Tell whether another configuration would have failed alike: files, disks, network, driver.
+
+    After a CUDA error a process can use the GPU no more, so the next trial needs another one.
+    """
+    return isinstance(error, OSError | DatasetError | ImportError) or "CUDA error" in str(error)
+
+
+@cache
+def _spare_the_imports() -> None:
+    """Take what is imported out of garbage collections: half a million objects, 0.3 s a trial."""
+    gc.freeze()
 
 
 def _give_memory_back() -> None:
@@ -99,6 +118,7 @@ def _train(request: Request, training_set: TrainingSet) -> None:
     from search.data.loader import open_trial_data
 
     module = importlib.import_module(f"trainables.{request.trainable}")
+    _spare_the_imports()
     device = _device()
     data = open_trial_data(
         training_set.cache,
@@ -108,21 +128,29 @@ def _train(request: Request, training_set: TrainingSet) -> None:
         device=device,
     )
     where = {"node": platform.node(), "worker": str(os.getpid())}
+    inputs, warning = _inputs(request, data, device), ""
+    if inputs.resume_from is None and _checkpoints(request):
+        warning = "a checkpoint was unreadable: its training began again at the first epoch"
     saved_at = time.monotonic()
 
     def report(epoch: EpochReport, save: Callable[[Path], None]) -> None:
-        nonlocal saved_at
-        metrics = asdict(epoch) | where
+        nonlocal saved_at, warning
+        metrics = asdict(epoch) | where | {"warning": warning}
+        warning = ""
         # The last epoch of a kept model is followed at once by the model itself.
         if time.monotonic() - saved_at < CHECKPOINT_SECONDS or epoch.epoch >= request.stop_epoch:
             tune.report(metrics)
             return
-        with tempfile.TemporaryDirectory(prefix="seed-search-") as folder:
-            save(Path(folder) / CHECKPOINT)
-            tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(folder))
         saved_at = time.monotonic()
+        try:
+            with tempfile.TemporaryDirectory(prefix="seed-search-") as folder:
+                save(Path(folder) / CHECKPOINT)
+                tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(folder))
+        except (OSError, RuntimeError) as error:  # torch has no error of its own for a full disk
+            reason = f"checkpoints cannot be written ({str(error).splitlines()[0]}): "
+            reason += "a training that is interrupted now begins again"
+            tune.report(metrics | {"warning": reason})
 
-    inputs = _inputs(request, data, device)
     model = module.train(replace(inputs, feature_store=training_set.feature_store), report)
     if request.keep_model:
         _give_back(model, request, training_set.cache)
@@ -151,11 +179,28 @@ def _device() -> str:
 
 
 def _resume_file(request: Request) -> Path | None:
-    """Return the newest checkpoint, of this attempt (a worker died) or an earlier process."""
+    """Return the newest readable checkpoint: an earlier attempt's, or an earlier process's."""
+    return readable_checkpoint(_checkpoints(request))
+
+
+def _checkpoints(request: Request) -> list[Path]:
     latest = tune.get_checkpoint()
-    folder = latest.path if latest else request.resume_from
-    file = Path(folder) / CHECKPOINT if folder else None
-    return file if file and file.exists() else None
+    folders = [latest.path if latest else "", request.resume_from]
+    return [Path(folder) / CHECKPOINT for folder in folders if folder]
+
+
+def readable_checkpoint(files: Sequence[Path]) -> Path | None:
+    """Return the first file that is whole."""
+    return next((file for file in files if _is_whole(file)), None)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Tell whether a checkpoint can be read: torch writes a zip file with checksums."""
+    try:
+        with zipfile.ZipFile(checkpoint) as file:
+            return file.testzip() is None
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _give_back(model: Any, request: Request, cache: ImageCache) -> None:

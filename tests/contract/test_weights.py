@@ -220,3 +220,19 @@ def test_a_silent_hub_costs_two_seconds_once(online: Callable[..., None]) -> Non
         assert 1.5 < time.perf_counter() - started < 3
         assert find_weights("resnet18", None) is None
         assert time.perf_counter() - started < 3
+
+
+def test_a_proxy_that_refuses_is_no_hub(hub: str, online: Callable[..., None]) -> None:
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_error(407)
+
+        def log_message(self, *args: object) -> None:
+            """Say nothing."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        online(f"http://127.0.0.1:{server.server_port}")
+        assert not hub_reachable()
+    online(hub)
+    assert hub_reachable()

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ name: tiny
 dataset: {root: photos, size_px: 32, val_fraction: 0.2, test_fraction: 0.25}
 budget: {num_trials: 4, max_epochs: 6, min_epochs: 1, reduction_factor: 3}
 confirm: {top_k: 1, num_seeds: 1}
-report: {cam_images: 6}
+report: {cam_images: 6, tensorboard: true}
 space:
   backbone: {choice: [small_cnn, separable_cnn]}
   depth: 2
@@ -46,12 +46,14 @@ def environment() -> dict[str, str]:
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def run_search(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run `python -m search.run` in a folder, to its end."""
+def run_search(
+    folder: Path, *arguments: str, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `python -m search.run` in a folder, to its end; `env` adds to the environment."""
     return subprocess.run(
         command(*arguments),
         cwd=folder,
-        env=environment(),
+        env=environment() | dict(env or {}),
         capture_output=True,
         text=True,
         timeout=280,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from pathlib import Path
@@ -65,7 +66,7 @@ def test_flags_out_of_range_are_all_listed(study: Path) -> None:
     expect_refusal(
         study,
         *("--trials", "0", "--epochs", "-3", "--time-limit", "soon"),
-        says=("num_trials", "max_epochs", "time_limit"),
+        says=("--trials: must be >= 1", "--epochs: must be", "--time-limit: must be"),
     )
 
 
@@ -85,6 +86,11 @@ def test_more_cpus_than_there_are(study: Path) -> None:
 
 def test_missing_weights_folder(study: Path) -> None:
     expect_refusal(study, "--weights", "gone", says=("--weights gone",))
+
+
+def test_warm_start_from_what_is_no_study(study: Path) -> None:
+    expect_refusal(study, "--warm-start", "photos", says=("--warm-start photos", "a study with"))
+    assert not (study / "results").exists()
 
 
 def test_a_folder_in_use_is_refused(study: Path) -> None:
@@ -117,6 +123,8 @@ def test_dry_run_prints_the_plan_and_writes_nothing(study: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "4 trials" in done.stdout
     assert "compared after epochs 1" in done.stdout
+    for line in ("expected: 4 to epoch 1", "images/s", "on 2 slots", "checkpoints"):
+        assert line in done.stdout.replace(f"on {os.cpu_count()} slots", "on 2 slots"), line
     assert not (study / "results").exists()
 
 

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import time
+import warnings
 from pathlib import Path
 
 import optuna
@@ -46,6 +47,7 @@ def test_summary_agrees_with_the_tables(finished: Path) -> None:
     parts = [row["split"] for row in rows(results / "data" / "splits.csv")]
     dataset = summary["dataset"]
     assert parts.count("test") == dataset["num_test"] == summary["test"]["num_images"]
+    assert (summary["test"]["num_looks"], summary["warm_start"]) == (1, None)
     assert parts.count("train") == dataset["num_train"]
     predictions = rows(results / "test" / "predictions.csv")
     right = sum(row["label"] == row["predicted"] for row in predictions)
@@ -68,6 +70,17 @@ def test_summary_agrees_with_the_tables(finished: Path) -> None:
     assert all(int(r["epochs_run"]) == 6 for r in complete)
 
 
+def test_what_was_written_to_look_at_while_it_ran(finished: Path) -> None:
+    results = finished / "results" / "tiny"
+    files = [len(list((results / "tensorboard" / str(k)).iterdir())) for k in range(4)]
+    assert files == [1, 1, 1, 1]
+    trouble = (results / "study" / "logs" / "report.txt").read_text(encoding="utf-8")
+    assert trouble == "", "of the live page"
+    page = (results / "report" / "index.html").read_text(encoding="utf-8")
+    assert "Running." not in page, "the last page is the final one"
+    assert "reload" not in page
+
+
 def test_a_dangling_link_is_dropped_and_named(finished: Path) -> None:
     found = rows(finished / "results" / "tiny" / "data" / "problems.csv")
     assert [(r["kind"], r["action"]) for r in found if "dangling" in r["path"]] == [
@@ -82,18 +95,51 @@ def test_trial_0_is_the_default_recipe_and_never_pruned(finished: Path) -> None:
     assert first["params.momentum"] == "", "inactive params are blank"
 
 
-def test_optuna_reads_the_same_states_from_our_journal(finished: Path) -> None:
+def optuna_study(results: Path) -> optuna.Study:
+    backend = JournalFileBackend(str(results / "study" / "optuna.journal"))
+    return optuna.load_study(study_name="tiny", storage=JournalStorage(backend))
+
+
+def test_optuna_reads_the_same_trials_from_our_journal(finished: Path) -> None:
     results = finished / "results" / "tiny"
-    storage = JournalStorage(JournalFileBackend(str(results / "study" / "optuna.journal")))
-    study = optuna.load_study(study_name="tiny", storage=storage)
     ours = {int(r["number"]): r for r in rows(results / "study" / "trials.csv")}
-    assert {t.number for t in study.trials} == set(ours)
-    for trial in study.trials:
+    epochs = rows(results / "study" / "epochs.csv")
+    trials = optuna_study(results).trials
+    assert [t.number for t in trials] == sorted(ours)
+    for trial in trials:
         row = ours[trial.number]
         assert trial.state.name.lower() == row["state"]
-        assert max(trial.intermediate_values) == int(row["epochs_run"])
-        if row["state"] == "complete":
-            assert trial.value == pytest.approx(float(row["best_value"]))
+        assert trial.intermediate_values == {
+            int(e["epoch"]): pytest.approx(float(e["val_accuracy"]))
+            for e in epochs
+            if int(e["trial_number"]) == trial.number
+        }
+        assert trial.value == (
+            pytest.approx(float(row["best_value"])) if row["state"] == "complete" else None
+        )
+        assert {name: str(value) for name, value in trial.params.items()} == {
+            name: row[f"params.{name}"]
+            for name in ("backbone", "lr", "optimizer", "momentum")
+            if row[f"params.{name}"]
+        }
+
+
+def test_optuna_draws_its_plots_from_our_journal(finished: Path) -> None:
+    import matplotlib.pyplot as plt
+    from optuna.visualization import matplotlib as plots
+
+    study = optuna_study(finished / "results" / "tiny")
+    for plot in (
+        plots.plot_optimization_history,
+        plots.plot_param_importances,
+        plots.plot_parallel_coordinate,
+        plots.plot_slice,
+        plots.plot_intermediate_values,
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            plot(study)
+        plt.close("all")
 
 
 def test_terminal_is_calm(finished: Path) -> None:

@@ -12,7 +12,7 @@ from tests.memory_data import coloured_noise
 from trainables import fastest
 from trainables.classifier import train
 from trainables.contract import EpochReport, TrialInputs
-from trainables.fastest import choose, fastest_mode, measure_modes
+from trainables.fastest import Arithmetic, choose, fastest_mode, known_mode, measure_modes
 from trainables.parameters import default_params
 from trainables.precision import MODES, Mode, default_mode
 
@@ -47,20 +47,25 @@ def test_an_answer_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)
     (question, answer), *_ = json.loads((tmp_path / "new" / "modes.json").read_text()).items()
-    assert answer == str(first)
+    assert first.images_per_second is not None
+    assert answer == [str(first.mode), pytest.approx(first.images_per_second, rel=1e-3)]
     assert "small_cnn" in question
     assert "32 px" in question
 
-    other = next(name for name in MODES if name != answer)
-    (tmp_path / "new" / "modes.json").write_text(json.dumps({question: other}))
+    other = next(name for name in MODES if name != answer[0])
+    (tmp_path / "new" / "modes.json").write_text(json.dumps({question: [other, 5.0]}))
     monkeypatch.setattr(fastest, "measure_modes", None)  # it would fail if it were called
-    assert str(fastest_mode(PARAMS, 32, "cpu", 1, tmp_path / "new")) == other
+    known = Arithmetic(MODES[other], 5.0)
+    assert fastest_mode(PARAMS, 32, "cpu", 1, tmp_path / "new") == known
+    assert known_mode(PARAMS, 32, "cpu", 1, tmp_path / "new") == known
+    assert known_mode(PARAMS, 64, "cpu", 1, tmp_path / "new").images_per_second is None
 
 
-@pytest.mark.parametrize("damage", ["", "[1]", '{"x": '])
+@pytest.mark.parametrize("damage", ["", "[1]", '{"x": ', '{"Q": "float32 channels-last"}'])
 def test_damaged_answers_are_measured_again(damage: str, tmp_path: Path) -> None:
-    (tmp_path / "modes.json").write_text(damage)
-    assert fastest_mode(PARAMS, 32, "cpu", 1, tmp_path) in MODES.values()
+    question = fastest._question(PARAMS, 32, "cpu", 1)
+    (tmp_path / "modes.json").write_text(damage.replace("Q", question))
+    assert fastest_mode(PARAMS, 32, "cpu", 1, tmp_path).images_per_second is not None
     assert len(json.loads((tmp_path / "modes.json").read_text())) == 1
 
 
@@ -78,7 +83,7 @@ def test_without_room_the_rule_holds(monkeypatch: pytest.MonkeyPatch) -> None:
         raise torch.OutOfMemoryError("full")
 
     monkeypatch.setattr(fastest, "measure_modes", fail)
-    assert fastest_mode(PARAMS, 32, "cpu", 1, None) == default_mode("small_cnn", "cpu")
+    assert fastest_mode(PARAMS, 32, "cpu", 1, None) == Arithmetic(default_mode("small_cnn", "cpu"))
 
 
 @pytest.mark.parametrize("backbone", ["small_cnn", "mobilenetv3_small_050"])

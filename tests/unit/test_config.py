@@ -14,11 +14,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from search.budget_section import auto_min_epochs
 from search.config import load_study, main
 from search.errors import SpaceError
 from search.rungs import rung_epochs
 from search.schema import study_schema
-from search.sections import auto_min_epochs
 from search.space import Choice, Fixed, Float, Int
 from search.yaml_file import dump_yaml
 from tests.study_files import FULL, MINIMAL, REPO, SHIPPED, load

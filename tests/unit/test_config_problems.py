@@ -32,6 +32,29 @@ def test_all_problems_of_a_file_are_listed_at_once(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
+    ("scheduler", "given", "idle"),
+    [
+        ("none", {"min_epochs": 4, "reduction_factor": 2, "brackets": 2},
+         ["min_epochs", "reduction_factor", "brackets"]),
+        ("median", {"min_epochs": 4, "reduction_factor": 2}, ["reduction_factor"]),
+        ("hyperband", {"reduction_factor": 2, "brackets": 2}, ["brackets"]),
+    ],
+)  # fmt: skip
+def test_a_budget_that_its_scheduler_does_not_read(
+    scheduler: str, given: dict[str, int], idle: list[str]
+) -> None:
+    def text(name: str) -> str:
+        return f"{MINIMAL}budget: {given | {'scheduler': name, 'max_epochs': 27}}\n"
+
+    why = f"has no effect when scheduler is {scheduler}, got"
+    assert problems(text(scheduler)) == [f"budget.{n}: {why} {given[n]}. Remove it." for n in idle]
+    study = load(text("asha"), f"budget.scheduler={scheduler}")  # needs no further change
+    assert load(MINIMAL + dump_yaml({"budget": study.resolved()["budget"]})).budget == study.budget
+    found = problems(text("asha"), f"budget.scheduler={scheduler}", "budget.brackets=2")
+    assert found == [f"--set budget.brackets: {why} 2. Remove it."]
+
+
+@pytest.mark.parametrize(
     ("override", "problem"),
     [
         ("budget.num_trials=0", "budget.num_trials: must be >= 1, got 0."),
@@ -40,6 +63,10 @@ def test_all_problems_of_a_file_are_listed_at_once(monkeypatch: pytest.MonkeyPat
         ("budget.min_epochs=13", "budget.min_epochs: must be <= max_epochs (12), got 13."),
         ("budget.min_epochs=1.5", "budget.min_epochs: must be auto or a whole number"),
         ("budget.brackets=4", "budget.brackets: must be <= the number of rungs"),
+        ("budget.scheduler=pbt", "budget.scheduler: must be asha, hyperband, median or none: popu"),
+        ("budget.scheduler=medain", "budget.scheduler: must be one of asha, hyperband, median, "),
+        ("budget.plateau_trials=0", "budget.plateau_trials: must be none, or a whole number >= 1"),
+        ("budget.total_epochs=1.5", "budget.total_epochs: must be none, or a whole number >= 1"),
         ("budget=3", "budget: must be a section of `name: value` lines, got 3."),
         ("dataset.root=", "dataset.root: must be a folder or a list of folders, got nothing."),
         ("dataset.root=''", "dataset.root: must be a folder"),

@@ -11,16 +11,17 @@ import pytest
 from search.clock import Clock
 from search.config import StudyConfig
 from search.data.archive import unpack
-from search.errors import DatasetError, ResultsError
+from search.errors import DatasetError, ResourceError, ResultsError
 from search.intake import check_images_suffice, fetch
 from search.plan import print_plan
 from search.records import read_csv, write_json
-from search.results import open_results
-from search.stages.data import prepare_data
+from search.results import ResultsFolder, open_results
+from search.stages.data import prepare_data, refuse_changed_images
 from search.stages.study import Study
 from search.terminal import Terminal
 from tests.images import make_folder
 from tests.study_files import MINIMAL, load
+from trainables.contract import StepCost
 
 CAP = "dataset.classes.max_images=10"
 
@@ -99,3 +100,44 @@ def test_a_zip_and_a_list_make_a_study(tmp_path: Path) -> None:
     listing.write_text(listing.read_text().replace("a/image_000.png,a", "a/image_000.png,b"))
     with pytest.raises(ResultsError, match="its study ran on other images"):
         run_data_stage(config, tmp_path / "results")
+
+
+def test_changed_images_are_refused_without_a_worker(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "photos", per_class=20)
+    config = config_for(root, "dataset.size_px=32")
+    study = run_data_stage(config, tmp_path / "results")
+    refuse_changed_images(study)
+    file = next(root.rglob("*.png"))
+    file.touch()  # a new date alone is no change
+    refuse_changed_images(study)
+    file.unlink()
+    with pytest.raises(ResultsError, match="its study ran on other images"):
+        refuse_changed_images(study)
+
+
+def test_a_disk_limit_below_the_image_store_is_refused(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "photos", ("a", "b"), 20)
+    config = config_for(root, "resources.disk_gb=0.0001")
+    with pytest.raises(ResourceError, match="must leave room for 40 decoded images"):
+        check_images_suffice(config, (root,), tmp_path / "results")
+
+
+def test_a_plan_has_time_and_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = make_folder(tmp_path / "photos", per_class=20)
+    config = config_for(root, "dataset.size_px=32", "resources.cpus=1")
+    print_plan(config, tmp_path / "results", Terminal())
+    text = capsys.readouterr().out
+    assert "backbone  small_cnn: " in text
+    assert "images/s" in text
+    assert "time      search " in text
+    assert "to confirm, retrain and test" in text
+    assert "MB free: images " in text
+    marker = {"name": "small_cnn", "weights": None, "num_parameters": 7_000_000}
+    costs = [StepCost({"backbone": "small_cnn", "size_px": 32, "depth": 4, "width": 32,
+                       "kernel_size": 3}, 100.0, 10.0, 1, 1, 7_000_000, 8)]  # fmt: skip
+    probed = marker | {"costs": [vars(cost) for cost in costs]}
+    ResultsFolder(tmp_path / "results").mark_done("probe", "", 0.0, backbones=[probed])
+    print_plan(config, tmp_path / "results", Terminal())
+    text = capsys.readouterr().out
+    assert "7.0 M parameters, random weights, trains 0 images/s" in text
+    assert " h to confirm" in text, "what an earlier run measured is taken"

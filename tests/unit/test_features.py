@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.memory_data import MemoryData, coloured_noise
+from trainables import features
 from trainables.contract import Augmentation, TrialInputs
 from trainables.features import Features, frozen_classifier, open_features
 from trainables.heads import build_head
@@ -149,6 +151,16 @@ def test_an_interrupted_extraction_leaves_nothing_to_be_read(
         opened(Cut(**vars(data)), store)
     assert not list(store.rglob("*.npy")), "half a block was left"
     assert len(opened(data, store).views[0]) == len(data.train)
+
+
+def test_features_that_the_disk_cannot_hold_are_not_begun(
+    data: CountedData, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "SPARE_BYTES", 10**18)
+    with pytest.raises(OSError, match=r"features need .* MB of disk, got .* MB free") as caught:
+        opened(data, store)
+    assert caught.value.errno == errno.ENOSPC
+    assert not [path for path in store.rglob("*") if path.suffix in (".npy", ".tmp")]
 
 
 def test_trials_at_once_extract_once(data: CountedData, store: Path) -> None:

@@ -2,58 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import sys
 from pathlib import Path
 
 import pytest
 
-from search.errors import ResourceError, ResultsError
+from search.errors import ResultsError
 from search.space import Choice, Fixed, Float, Int, Space
 from search.tune import machine, session
 from search.tune.machine import check_machine
-from search.tune.preflight import (
-    Backbone,
-    memory_of_a_slot,
-    missing_weights_warning,
-    plan_slots,
-)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "have", "expected"),
-    [
-        ((1, "auto", "auto"), (2, 0), (0, 2)),
-        ((1, "auto", 1), (8, 0), (0, 1)),
-        ((0.5, "auto", "auto"), (2, 0), (0, 4)),
-        ((1, "auto", "auto"), (16, 1), (0.25, 4)),  # at most four trials share a GPU
-        ((8, "auto", "auto"), (16, 1), (0.5, 2)),
-        ((4, "auto", "auto"), (8, 4), (1, 2)),
-        ((1, 0.4, "auto"), (16, 2), (0.4, 4)),  # two trials of 0.4 a GPU, not five in all
-        ((1, 2, "auto"), (16, 8), (2, 4)),
-        ((1, 0, "auto"), (4, 8), (0, 4)),
-    ],
-)
-def test_slots(
-    wanted: tuple[float, float | str, int | str],
-    have: tuple[float, float],
-    expected: tuple[float, int],
-) -> None:
-    slots = plan_slots(*wanted, *have)
-    assert (slots.gpus, slots.count) == expected
-    assert slots.num_threads == max(1, int(wanted[0]))
-
-
-@pytest.mark.parametrize(("cpus", "gpus"), [(4, 0), (1, 2), (1, 0.75)])
-def test_a_trial_that_never_fits_is_an_error_not_pending_for_ever(cpus: float, gpus: float) -> None:
-    with pytest.raises(ResourceError, match="must fit the cluster"):
-        plan_slots(cpus, gpus, "auto", 2, 0 if gpus == 0.75 else 1)
-
-
-def test_a_slot_has_its_share_of_memory_but_for_the_libraries() -> None:
-    assert memory_of_a_slot(16e9, 2) == 7_100_000_000
-    assert memory_of_a_slot(1e9, 4) == 300_000_000  # little enough to train in small pieces
-    assert memory_of_a_slot(0, 2) is None  # a cluster that does not say: no limit
+from search.tune.preflight import Backbone, measure_backbone, missing_weights_warning
 
 
 def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,3 +55,21 @@ def test_an_interpreter_in_a_folder_with_a_space_is_quoted(monkeypatch: pytest.M
     assert session._runtime_env() == {"py_executable": "'/home/me/My Projects/.venv/bin/python'"}
     monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
     assert session._runtime_env() is None
+
+
+def test_a_measured_backbone_outlives_the_marker() -> None:
+    params = {"backbone": "small_cnn", "size_px": 32, "depth": 2, "kernel_size": 3}
+    ends = [params | {"width": 8}, params | {"width": 32}]
+    mode, (cheap, dear) = measure_backbone(ends, "cpu", 1, thorough=False)
+    found = Backbone("small_cnn", None, dear.num_parameters, "", mode, (cheap, dear))
+    assert Backbone.from_json(json.loads(json.dumps(found.to_json()))) == found
+    assert 0 < cheap.eval_seconds < cheap.train_seconds
+    assert (cheap.num_features, dear.num_features) == (16, 64)
+    assert cheap.bytes_per_image < dear.bytes_per_image
+    assert cheap.fixed_bytes < dear.fixed_bytes
+    assert cheap.load_seconds > 0
+    assert "0.0 M parameters, random weights, trains " in found.describe()
+
+    mode, (probed,) = measure_backbone(ends[:1], "cpu", 1, trains=False)
+    assert (mode, probed.train_seconds, probed.fixed_bytes) == ("", 0.0, 0)
+    assert "judges" in Backbone("small_cnn", None, 1, "", mode, (probed,)).describe()

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from search.errors import ResultsError
-from search.results import ResultsFolder, lock_results, open_results, set_aside
+from search.folder_lock import FolderLock
+from search.results import ResultsFolder, open_results, set_aside
 
 
 def test_a_marker_holds_for_its_own_inputs_only(tmp_path: Path) -> None:
@@ -42,7 +43,8 @@ def test_fresh_never_touches_anything_else(tmp_path: Path) -> None:
 def test_fresh_leaves_a_folder_in_use_where_it_is(tmp_path: Path) -> None:
     folder = open_results(tmp_path / "r")
     folder.mark_done("study", "abc", 0.0)
-    lock = lock_results(folder)
+    lock = FolderLock(folder.root)
+    lock.acquire()
     with pytest.raises(ResultsError, match="another run"):
         set_aside(tmp_path / "r")
     lock.release()

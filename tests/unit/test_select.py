@@ -6,7 +6,14 @@ import pytest
 
 from search.errors import TrialError
 from search.records import EpochRecord, TrialRecord, TrialState
-from search.select import default_trial, forecast_seconds, rank_trials, select_top
+from search.select import (
+    MOST_SECONDS_TO_START,
+    SECONDS_TO_START_WORKERS,
+    default_trial,
+    forecast_seconds,
+    rank_trials,
+    select_top,
+)
 
 
 def trial(number: int, state: str, value: float | None, **rest: object) -> TrialRecord:
@@ -36,6 +43,17 @@ def test_losses_rank_upwards_and_ties_go_to_the_faster_one() -> None:
         trial(3, "complete", 0.2, seconds=99),
     ]
     assert numbers(rank_trials(trials, "minimize")) == [3, 2, 1]
+
+
+def test_equal_values_rank_by_loss_then_by_time() -> None:
+    trials = [
+        trial(1, "complete", 0.8, best_loss=0.5, seconds=1),
+        trial(2, "complete", 0.8, best_loss=0.4, seconds=20),
+        trial(3, "complete", 0.8, best_loss=0.4, seconds=10),
+        trial(4, "complete", 0.8, best_loss=None, seconds=1),
+        trial(5, "complete", 0.9, best_loss=0.9, seconds=99),
+    ]
+    assert numbers(rank_trials(trials, "maximize")) == [5, 3, 2, 1, 4]
 
 
 def test_finalists_differ_and_leave_the_default_recipe_out() -> None:
@@ -76,15 +94,18 @@ def test_forecast_counts_rounds_of_full_trainings() -> None:
         for e in (1, 2)
     ]
 
-    def seconds(num_seeds: int, num_slots: int) -> float:
+    def seconds(num_seeds: int, num_slots: int, to_start: float = 0.0) -> float:
         return forecast_seconds(
             trials, epochs, max_epochs=10, num_candidates=4, num_seeds=num_seeds,
-            num_slots=num_slots, direction="maximize",
+            num_slots=num_slots, direction="maximize", seconds_to_start=to_start,
         )  # fmt: skip
 
     # 4 candidates × 3 seeds on 2 slots are 6 rounds of 10 epochs of 10 s.
-    assert seconds(3, 2) - seconds(0, 2) == pytest.approx(600)
+    assert seconds(3, 2) - seconds(0, 2) == pytest.approx(600 + SECONDS_TO_START_WORKERS)
     assert seconds(3, 4) < seconds(3, 2) < seconds(3, 1)
+    # Workers start for confirm and for retrain, on a busy machine later than on an idle one.
+    assert seconds(3, 2, 30.0) - seconds(3, 2, 1.0) == 2 * (30 - SECONDS_TO_START_WORKERS)
+    assert seconds(3, 2, 500.0) == seconds(3, 2, MOST_SECONDS_TO_START)
 
 
 def test_a_failed_default_recipe_is_stood_in_for_by_the_best_trial() -> None:

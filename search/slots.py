@@ -1,0 +1,120 @@
+"""How many trials run at once, and what each of them gets. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from search.errors import ResourceError
+from trainables.contract import SMALLEST_MICRO_BATCH, StepCost
+
+MIN_GPU_SHARE = 0.25
+BYTES_OF_LIBRARIES = 900_000_000
+"""Resident in a worker before its first trial: torch built for CUDA, timm and ray."""
+SMALLEST_MEMORY = 300_000_000
+GOOD_MICRO_BATCH = 8
+"""Images forwarded at once for which a slot is given up: smaller pieces train poorly and slowly."""
+
+
+@dataclass(frozen=True)
+class Slots:
+    """What one training gets, and how many run at once.
+
+    Attributes:
+        memory_bytes: Of the CPU's memory beside the libraries, None for no limit.
+    """
+
+    cpus: float
+    gpus: float
+    count: int
+    memory_bytes: int | None = None
+
+    @property
+    def num_threads(self) -> int:
+        return max(1, int(self.cpus))
+
+    def merged(self) -> Slots:
+        """Return one slot with all the CPUs, for a training that runs alone."""
+        memory = None if self.memory_bytes is None else self.memory_bytes * self.count
+        return Slots(self.cpus * self.count, self.gpus, 1, memory)
+
+
+def plan_slots(
+    cpus: float, gpus: float | str, max_concurrent: int | str, have_cpus: float, have_gpus: float
+) -> Slots:
+    """Decide what each trial gets and how many run at once.
+
+    With `gpus: auto` the GPUs are shared by as many trials as the CPUs feed, at most four a GPU.
+
+    Raises:
+        ResourceError: Not even one trial fits the cluster.
+    """
+    by_cpu = math.floor(have_cpus / cpus + 1e-9)
+    if gpus == "auto":
+        gpus = 0.0 if have_gpus == 0 else min(1.0, max(MIN_GPU_SHARE, have_gpus / max(1, by_cpu)))
+    share = float(gpus)
+    by_gpu = math.floor(have_gpus / share + 1e-9) if share > 0 else by_cpu
+    # A trial of half a GPU cannot be put together from two quarters: count per whole GPU.
+    if 0 < share < 1:
+        by_gpu = math.floor(have_gpus) * math.floor(1 / share + 1e-9)
+    count = min(by_cpu, by_gpu)
+    if count < 1:
+        raise ResourceError(
+            f"resources: one trial asks for {cpus:g} CPUs and {share:g} GPUs, must fit the "
+            f"cluster, got {have_cpus:g} CPUs and {have_gpus:g} GPUs in all. Ask for less."
+        )
+    return Slots(
+        cpus, share, count if max_concurrent == "auto" else min(count, int(max_concurrent))
+    )
+
+
+def memory_of_a_slot(cluster_bytes: float, num_slots: int) -> int | None:
+    """Return what a training may take beside the libraries that every worker loads.
+
+    Args:
+        cluster_bytes: Of all nodes; 0 where it is not known, and then there is no limit.
+    """
+    if not cluster_bytes:
+        return None
+    return max(SMALLEST_MEMORY, int(cluster_bytes / num_slots) - BYTES_OF_LIBRARIES)
+
+
+def fit_memory(
+    slots: Slots, costs: Mapping[str, StepCost], cluster_bytes: float
+) -> tuple[Slots, str]:
+    """Give each slot its share of the memory, of fewer slots where the largest network needs it.
+
+    Batches that do not fit are forwarded in pieces, so only the smallest piece has to.
+
+    Args:
+        costs: What the largest configuration of each backbone takes.
+
+    Returns:
+        The slots, and a sentence on those that were given up ("" for none).
+
+    Raises:
+        ResourceError: Not even one trial of some backbone fits the memory.
+    """
+    if slots.gpus or not cluster_bytes or not costs:  # a GPU says by itself when it is full
+        return replace(slots, memory_bytes=memory_of_a_slot(cluster_bytes, slots.count)), ""
+    name = max(costs, key=lambda backbone: costs[backbone].memory_bytes(GOOD_MICRO_BATCH))
+    cost, whole = costs[name], cluster_bytes - BYTES_OF_LIBRARIES
+    if (least := cost.memory_bytes(SMALLEST_MICRO_BATCH)) > max(whole, SMALLEST_MEMORY):
+        raise ResourceError(
+            f"space.backbone: a trial of {name} ({cost.num_parameters / 1e6:,.1f} M parameters, "
+            f"{cost.params['size_px']} px) needs {(least + BYTES_OF_LIBRARIES) / 1e9:.1f} GB of "
+            f"memory even for {SMALLEST_MICRO_BATCH} images at once, must fit this machine, got "
+            f"{cluster_bytes / 1e9:.1f} GB. Lower size_px, or choose a smaller backbone."
+        )
+    count, wanted = slots.count, cost.memory_bytes(GOOD_MICRO_BATCH)
+    while count > 1 and wanted > (memory_of_a_slot(cluster_bytes, count) or 0):
+        count -= 1
+    fitted = replace(slots, count=count, memory_bytes=memory_of_a_slot(cluster_bytes, count))
+    if count == slots.count:
+        return fitted, ""
+    return fitted, (
+        f"{count} instead of {slots.count} trials at once: {name} needs "
+        f"{(wanted + BYTES_OF_LIBRARIES) / 1e9:.1f} GB each at {cost.params['size_px']} px, of "
+        f"{cluster_bytes / 1e9:.1f} GB in all"
+    )

@@ -1,0 +1,44 @@
+"""What the machine did to a training, told apart from what its configuration did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+_DEATHS = {
+    # What Ray's message has somewhere -> what it means.
+    "running low on memory": "Ray ended its worker: the machine was nearly out of memory",
+    "its worker process has died": "its worker was killed (out of memory?) or crashed",
+}
+_LOST_NODE = "its node has died"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an attempt at a training ended early.
+
+    Attributes:
+        reason: In a sentence.
+        worker_died: Killed, or crashed, which a configuration may cause by taking too much memory;
+            everything else that reaches Ray (files, disks, network) is no configuration's fault.
+    """
+
+    reason: str
+    worker_died: bool
+
+
+def read_failure(error_file: str | None) -> Failure:
+    """Read from Tune's error.txt what ended a trial's last attempt.
+
+    Its exception is of no use: it cannot be loaded without pickle, and its last line, which is all
+    that `Result.error` shows, is underlining on Python 3.11.
+    """
+    text = Path(error_file).read_text(encoding="utf-8") if error_file else ""
+    text = text.rpartition("Failure # ")[2]
+    if _LOST_NODE in text:
+        return Failure("the node of its worker was lost", worker_died=False)
+    for message, reason in _DEATHS.items():
+        if message in text:
+            return Failure(reason, worker_died=True)
+    lines = [line.strip() for line in text.splitlines() if line.strip(" ^~\t")]
+    return Failure(lines[-1] if lines else "no message", worker_died=False)

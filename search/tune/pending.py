@@ -1,0 +1,101 @@
+"""Say why a trial waits for its worker: nothing stays pending without a line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ray
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from search.slots import Slots
+from search.tune.unsaved import Unsaved
+from search.tune.workers import PROBE_ENVIRONMENT
+
+PATIENCE_SECONDS = 30.0
+"""A worker imports torch, timm and ray in some 10 seconds; on a busy machine in twice as many."""
+SECONDS_BETWEEN_LOOKS = 2.0
+
+Say = Callable[[str], None]
+
+
+class PendingWatch(Unsaved, Callback):
+    """Look at waiting trials while Tune runs, and say once a wait what they wait for."""
+
+    def __init__(self, slots: Slots, say: Say) -> None:
+        self._slots = slots
+        self._say = say
+        self._since: dict[str, float] = {}
+        self._told: set[str] = set()
+        self._last_look = 0.0
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **_: Any) -> None:
+        now = time.monotonic()
+        if now - self._last_look < SECONDS_BETWEEN_LOOKS:
+            return
+        self._last_look = now
+        waiting = {t.trial_id: t for t in trials if t.status == Trial.PENDING}
+        self._since = {key: self._since.get(key, now) for key in waiting}
+        self._told &= waiting.keys()
+        late = [key for key, since in self._since.items() if now - since > PATIENCE_SECONDS]
+        if late and not self._told:
+            numbers = ", ".join(str(waiting[key].config["number"]) for key in late)
+            noun, verb = ("trials", "wait") if len(late) > 1 else ("trial", "waits")
+            num_live = len(waiting) + sum(t.status == Trial.RUNNING for t in trials)
+            self._say(f"{noun} {numbers} {verb} {explain_waiting(self._slots, num_live)}")
+        self._told |= set(late)
+
+
+def wait_for_a_worker(slots: Slots, say: Say) -> None:
+    """Wait until one worker of this size has started; say once why, if that takes long."""
+    size = {"num_cpus": slots.cpus, "num_gpus": slots.gpus}
+    job = ray.remote(**size, runtime_env=PROBE_ENVIRONMENT)(_do_nothing).remote()
+    started, _ = ray.wait([job], timeout=PATIENCE_SECONDS)
+    if not started:
+        say(f"the probe of the backbones waits {explain_waiting(slots, 1)}")
+    ray.get(job)
+
+
+def _do_nothing() -> None:
+    """Prove by being called that a worker is there."""
+
+
+def explain_waiting(slots: Slots, num_own: int) -> str:
+    """Return what a worker of this size waits for, as the cluster stands."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    free, total = ray.available_resources(), ray.cluster_resources()
+    return describe_waiting(slots, num_own, free, total, len(nodes))
+
+
+def describe_waiting(
+    slots: Slots,
+    num_own: int,
+    free: Mapping[str, float],
+    total: Mapping[str, float],
+    num_nodes: int,
+) -> str:
+    """Say why a worker has not started. Pure.
+
+    Args:
+        num_own: Workers of this study that run or start: what they hold is no other work.
+        free, total: Resources of the cluster by Ray's names.
+    """
+    wanted = {"CPU": slots.cpus, "GPU": slots.gpus}
+    wanted = {name: number for name, number in wanted.items() if number}
+    asked = " and ".join(f"{number:g} {name}" for name, number in wanted.items())
+    have = ", ".join(f"{free.get(name, 0):g} of {total.get(name, 0):g} {name}" for name in wanted)
+    where = "1 node" if num_nodes == 1 else f"{num_nodes} nodes"
+    text = f"for a worker with {asked}; free now: {have} ({where})"
+    if any(total.get(name, 0) < number for name, number in wanted.items()):
+        return f"{text}. The cluster has become too small: a node has left it, or was stopped"
+    held = {name: total.get(name, 0) - free.get(name, 0) for name in wanted}
+    if any(
+        free.get(name, 0) < number and held[name] > num_own * number + 1e-6
+        for name, number in wanted.items()
+    ):
+        return f"{text}. Other work holds the rest; it starts as soon as enough is free"
+    if num_nodes == 1:
+        return f"{text}. The worker is starting; the machine is slow or busy"
+    return f"{text}. The worker is starting, or no single node has all of it free"

@@ -1,0 +1,92 @@
+"""What proposes configurations, and Optuna's form of a space."""
+
+from __future__ import annotations
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.samplers._lazy_random_state import LazyRandomState
+
+from search.space import Choice, Float, Int, Space
+
+
+def make_sampler(
+    name: str,
+    seed: int,
+    num_startup: int,
+    *,
+    multivariate: bool = True,
+    group: bool = False,
+    constant_liar: bool = True,
+) -> BaseSampler:
+    """Make the sampler that a space file names.
+
+    Args:
+        name: "tpe" (Bergstra et al. 2011; multivariate as in Falkner et al. 2018), "gp" (a Gaussian
+            process over what all trials share, TPE for conditional parameters) or "random".
+        num_startup: Trials drawn at random before a model is asked.
+        multivariate: TPE: model parameters jointly.
+        group: TPE: a joint model for each set of parameters that occur together.
+        constant_liar: TPE: keep away from what is training now.
+
+    Raises:
+        ValueError: The name is unknown.
+    """
+    tpe = TPESampler(
+        seed=seed,
+        n_startup_trials=num_startup,
+        multivariate=multivariate,
+        group=group,
+        constant_liar=constant_liar,
+    )
+    if name == "tpe":
+        return tpe
+    if name == "random":
+        return RandomSampler(seed=seed)
+    if name == "gp":
+        return GPSampler(
+            seed=seed,
+            n_startup_trials=num_startup,
+            independent_sampler=tpe,
+            warn_independent_sampling=False,
+        )
+    raise ValueError(f"sampler: must be tpe, gp or random, got {name}.")
+
+
+def reseed(sampler: BaseSampler, seed: int) -> None:
+    """Make the next draw depend on the seed and the study's trials, not on earlier draws.
+
+    So a study that was killed and goes on proposes what it would have proposed. Optuna's own
+    `reseed_rng` takes another seed each time.
+    """
+    for part in vars(sampler).values():
+        if isinstance(part, LazyRandomState):
+            part.rng.seed(seed)
+        elif isinstance(part, BaseSampler):
+            reseed(part, seed)
+
+
+def num_startup_trials(num_trials: int) -> int:
+    """Return how many trials start a search before its model is asked.
+
+    Ten random trials, the default, are half of a laptop study; the start points and their outcomes
+    inform the model from the fifth trial on.
+    """
+    return min(10, max(4, num_trials // 4))
+
+
+def distributions(space: Space) -> dict[str, BaseDistribution]:
+    """Return Optuna's form of every searched parameter."""
+    result: dict[str, BaseDistribution] = {}
+    for p in space.parameters:
+        if isinstance(p, Float):
+            result[p.name] = FloatDistribution(p.low, p.high, log=p.log, step=p.step)
+        elif isinstance(p, Int):
+            result[p.name] = IntDistribution(p.low, p.high, log=p.log, step=p.step or 1)
+        elif isinstance(p, Choice):
+            result[p.name] = CategoricalDistribution(p.options)
+    return result
