@@ -50,8 +50,8 @@ class PendingWatch(Unsaved, Callback):
 
 def wait_for_a_worker(slots: Slots, say: Say) -> None:
     """Wait until one worker of this size has started; say once why, if that takes long."""
-    size = {"num_cpus": slots.cpus, "num_gpus": slots.gpus}
-    job = ray.remote(**size, runtime_env=PROBE_ENVIRONMENT)(_do_nothing).remote()
+    remote = ray.remote(num_cpus=slots.cpus, num_gpus=slots.gpus, runtime_env=PROBE_ENVIRONMENT)
+    job = remote(_do_nothing).remote()
     started, _ = ray.wait([job], timeout=PATIENCE_SECONDS)
     if not started:
         say(f"the probe of the backbones waits {explain_waiting(slots, 1)}")

@@ -14,7 +14,6 @@ import numpy as np
 
 from search.errors import DatasetError
 from search.slots import Slots
-from search.tune.workers import PROBE_ENVIRONMENT
 from trainables.contract import Augmentation, StepCost
 from trainables.parameters import OWN_BACKBONES, default_params
 
@@ -110,13 +109,12 @@ def _run_probes(calls: Sequence[dict[str, Any]], slots: Slots) -> tuple[Backbone
     """Run `_probe` with these arguments in workers, and give their memory back."""
     import ray
 
-    # One is there already: unless there is much to do, more take as long to start as they save.
+    # A worker that has probed takes no trial: unless there is much to do, half of them only wait.
     num_probers = max(1, slots.count // 2) if len(calls) <= 2 * slots.count else slots.count
     run: Any = _probe  # Ray's types know no keywords
     probe = ray.remote(
         num_cpus=slots.cpus,
         num_gpus=slots.gpus,
-        runtime_env=PROBE_ENVIRONMENT,
         max_calls=math.ceil(len(calls) / num_probers),  # then its worker gives its memory back
     )(run)
     jobs: list[Any] = []
