@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any, NoReturn
 
 import psutil
 import torch
@@ -98,22 +99,27 @@ def memory_of_a_step(model: nn.Module, size_px: int, mode: Mode) -> tuple[int, i
 
 def _kept_bytes(model: nn.Module, num_images: int, size_px: int, mode: Mode) -> int:
     """Return the size of all tensors that the graph of a forward pass keeps."""
-    kept: dict[int, Tensor] = {}
+    kept: dict[int, torch.UntypedStorage] = {}
 
-    def keep(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor
-        return tensor
+    def keep(tensor: Tensor) -> None:
+        # Given back, the tensor and the graph would hold each other, and neither would ever go.
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage
 
     images = torch.zeros(num_images, size_px, size_px, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
     probed = copy.deepcopy(model)
     set_training_mode(probed)
     with (
         torch.random.fork_rng(devices=[]),
-        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autograd.graph.saved_tensors_hooks(keep, _never),
         mode.autocast("cpu"),
     ):
         probed(images)
-    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+def _never(_: Any) -> NoReturn:
+    raise AssertionError("nothing that was counted is run backward")
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

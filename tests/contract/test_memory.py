@@ -157,6 +157,15 @@ def test_lean_relu6_is_relu6(wide: bool) -> None:
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 
 
+def test_counting_a_step_leaves_nothing_behind() -> None:
+    model = build_classifier(params("classifier", backbone="resnet18", pretrained=False), 3, 96)
+    sizes = []
+    for _ in range(6):
+        micro_batch_for(model, 32, 96, MODES["float32 channels-last"], 10**10)
+        sizes.append(psutil.Process().memory_info().rss)
+    assert sizes[-1] - sizes[1] < 40 * 2**20  # a graph is 60 MB
+
+
 def test_fifty_trainings_leave_nothing_behind() -> None:
     torch.manual_seed(5)
     expected, threads = torch.rand(3), torch.get_num_threads()
