@@ -21,7 +21,8 @@ from search.report.style import (
 )
 
 MAX_LINES = 6
-NUM_POINTS = 200
+NUM_POINTS = 300
+LEAST = 0.2  # points: less than one image of val
 
 
 def anytime_data(replays: Sequence[Replay], best: float, times: Floats) -> Floats:
@@ -33,27 +34,34 @@ def anytime_data(replays: Sequence[Replay], best: float, times: Floats) -> Float
 def draw_anytime(
     tables: Sequence[CurveTable], replays: Mapping[str, Mapping[str, Sequence[Replay]]], path: Path
 ) -> None:
-    """Draw the first methods on every table."""
+    """Draw the first methods on every table, until the very first is through with its trials.
+
+    Lines are medians over the seeds, bands the middle half of them.
+    """
     with plot_style():
-        figure = new_figure(4.2)
+        figure = new_figure(4.6)
         panels = figure.subplots(1, len(tables), squeeze=False)[0]
         for axes, table in zip(panels, tables, strict=True):
             _panel(axes, table, replays[table.name])
-        panels[0].set_ylabel("accuracy below the best there is (points)")
-        legend_below(figure, panels[0].get_lines()[: len(panels[0].get_lines())])
+        panels[0].set_ylabel("accuracy missing to the best configuration (points)")
+        legend_below(figure, panels[0].get_lines())
         save_figure(figure, path)
 
 
 def _panel(axes: Axes, table: CurveTable, replays: Mapping[str, Sequence[Replay]]) -> None:
     shown = dict(list(replays.items())[:MAX_LINES])
-    begin = min(replay.found[0].seconds for found in shown.values() for replay in found)
-    end = max(float(np.median([r.seconds for r in found])) for found in shown.values())
+    every = [replay for found in shown.values() for replay in found]
+    begin = max(replay.found[0].seconds for replay in every)  # all have a complete trial
+    default = next(iter(shown.values()))
+    end = float(np.median([replay.seconds for replay in default]))
     times = np.geomspace(begin, end, NUM_POINTS)
     for (name, found), colour in zip(shown.items(), CYCLE, strict=False):
-        low, middle, high = 100 * anytime_data(found, best_of(table), times)
-        axes.plot(times, middle, color=colour, label=name)
-        axes.fill_between(times, low, high, color=colour, alpha=0.12, linewidth=0)
+        quartiles = 100 * anytime_data(found, best_of(table), times)
+        low, middle, high = np.maximum(quartiles, LEAST)
+        axes.plot(times, middle, color=colour, label=name, drawstyle="steps-post")
+        axes.fill_between(times, low, high, color=colour, alpha=0.1, linewidth=0, step="post")
     axes.set_title(table.name.replace("_", " "))
     axes.set_xlabel("simulated seconds of training, two at a time")
-    axes.set_ylim(bottom=0)
+    axes.set_xlim(begin, end)
     log_axis(axes)
+    log_axis(axes, "y")

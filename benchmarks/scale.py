@@ -99,8 +99,8 @@ def draw_growth(ticks: Sequence[Tick], path: Path) -> None:
     numbers = [row[0] for row in rows]
     panels = (
         ("wall per trial, ms", [row[1] for row in rows], BLUE),
-        ("CPU of the driver per trial, ms", [row[2] for row in rows], ORANGE),
-        ("memory of the driver, MB", [row[3] for row in rows], GREY),
+        ("CPU per trial, ms", [row[2] for row in rows], ORANGE),
+        ("memory, MB", [row[3] for row in rows], GREY),
     )
     with plot_style():
         figure = new_figure(2.6)

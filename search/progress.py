@@ -63,18 +63,18 @@ def progress_of(ledger: LedgerLike, num_trials: int, max_epochs: int, *, pruning
         num_coming = max(0, num_trials - len(ended) - len(running))
         # As many at once as are now.
         left = max(*rest, (num_coming * usual + sum(rest)) / len(running))
-    states = Counter(str(t.state) for t in trials if t.state is not None)
+    counts = Counter(t.state for t in trials if t.state is not None)
+    states = Counter({str(state): count for state, count in counts.items()})
     return Progress(len(ended), num_trials, states, running, incumbent(ledger), left)
 
 
 def incumbent(ledger: LedgerLike) -> tuple[int, float] | None:
     """Return number and value of the best trial, complete ones first."""
     sign = 1 if ledger.direction == "maximize" else -1
-    seen = [(t, ledger.best(t)) for t in list(ledger.trials.values())]
     rows = [
         (t.state is TrialState.COMPLETE, sign * best[1], -t.number, best[1])
-        for t, best in seen
-        if best and t.state is not TrialState.FAILED
+        for t in list(ledger.trials.values())
+        if t.state is not TrialState.FAILED and (best := ledger.best(t))
     ]
     if not rows:
         return None

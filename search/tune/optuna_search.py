@@ -25,7 +25,7 @@ from search.space import Space
 from search.tune.ledger import Ledger
 from search.tune.optuna_file import OPTUNA_STATE
 from search.tune.points import PointKey, point_key, points
-from search.tune.sampler import distributions, reseed
+from search.tune.sampler import SamplerMemory, distributions, reseed
 from search.tune.unsaved import Unsaved
 
 NUM_REDRAWS = 10  # of the sampler, before an untried point is drawn at random; 2 of a slow one
@@ -68,7 +68,7 @@ class StudySearch(Unsaved, OptunaSearch):
             space=space.suggest,
             metric=ledger.metric,
             mode="max" if ledger.direction == "maximize" else "min",
-            storage=optuna.storages.InMemoryStorage(),
+            storage=SamplerMemory(),
             sampler=sampler,
         )
         self._study = cast(optuna.Study, self._ot_study)

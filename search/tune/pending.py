@@ -12,7 +12,6 @@ from ray.tune.experiment import Trial
 
 from search.slots import Slots
 from search.tune.unsaved import Unsaved
-from search.tune.workers import PROBE_ENVIRONMENT
 
 PATIENCE_SECONDS = 30.0
 """A worker imports torch, timm and ray in some 10 seconds; on a busy machine in twice as many."""
@@ -50,8 +49,7 @@ class PendingWatch(Unsaved, Callback):
 
 def wait_for_a_worker(slots: Slots, say: Say) -> None:
     """Wait until one worker of this size has started; say once why, if that takes long."""
-    remote = ray.remote(num_cpus=slots.cpus, num_gpus=slots.gpus, runtime_env=PROBE_ENVIRONMENT)
-    job = remote(_do_nothing).remote()
+    job = ray.remote(num_cpus=slots.cpus, num_gpus=slots.gpus)(_do_nothing).remote()
     started, _ = ray.wait([job], timeout=PATIENCE_SECONDS)
     if not started:
         say(f"the probe of the backbones waits {explain_waiting(slots, 1)}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+from itertools import chain
+
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -10,8 +13,42 @@ from optuna.distributions import (
 )
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.samplers._lazy_random_state import LazyRandomState
+from optuna.storages import InMemoryStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 
 from search.space import Choice, Float, Int, Space
+
+NUM_LATEST, NUM_BEST = 350, 50
+"""Ended trials that a sampler learns from; TPE's good ones are never more than 25."""
+
+
+class SamplerMemory(InMemoryStorage):
+    """Trials in memory, of which a sampler is shown the best and the latest.
+
+    A sampler's time grows with what it learns from: of ten thousand trials a quarter of a second
+    for each new one, to tell the poor ones from the others ever more exactly.
+    """
+
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        """Return a study's trials in number order; if finished ones are asked for, a choice."""
+        trials = super().get_all_trials(study_id, deepcopy, states)
+        if states is None or TrialState.COMPLETE not in states:
+            return trials
+        ended = [trial for trial in trials if trial.state.is_finished()]
+        if len(ended) <= NUM_LATEST + NUM_BEST:
+            return trials
+        (direction,) = self.get_study_directions(study_id)
+        sign = -1.0 if direction is StudyDirection.MAXIMIZE else 1.0
+        older = [trial for trial in ended[:-NUM_LATEST] if trial.state is TrialState.COMPLETE]
+        best = sorted(older, key=lambda trial: sign * (trial.value or 0.0))[:NUM_BEST]
+        kept = {trial.number for trial in chain(best, ended[-NUM_LATEST:])}
+        return [t for t in trials if t.number in kept or not t.state.is_finished()]
 
 
 def make_sampler(

@@ -13,7 +13,7 @@ from typing import Any
 
 from search.clock import leave_at_once, write_raw
 from search.errors import ResourceError, TrialError
-from search.tune.workers import PROBE_ENVIRONMENT, SYSTEM_CONFIG, share_idle_workers, start_workers
+from search.tune.workers import SYSTEM_CONFIG, share_idle_workers, start_workers
 
 _QUIET = {
     # Every one of these costs seconds, disk or lines on the terminal in a plain set-up.
@@ -139,11 +139,8 @@ class RaySession:
             _system_config=SYSTEM_CONFIG if is_own else None,
         )
         self._watched = _servers()
-        if is_own:
-            # Ray has started a worker for each CPU, but without an environment.
-            count = int(ray.available_resources().get("CPU", 1)) if environment else 0
-            start_workers(count)
-            start_workers(1, PROBE_ENVIRONMENT)
+        if is_own and environment:  # Ray has started a worker for each CPU, but without it
+            start_workers(int(ray.available_resources().get("CPU", 1)))
         # Only now: meanwhile the workers import what takes them longest.
         import ray.tune.search.optuna
 

@@ -14,9 +14,6 @@ SYSTEM_CONFIG: dict[str, Any] = {
 }
 """Of a cluster of our own."""
 
-PROBE_ENVIRONMENT = {"env_vars": {"SEED_SEARCH_WORKER": "probe"}}
-"""Of what runs before the first trial: a worker that has run a task takes no trial."""
-
 _SECONDS_TO_ASK = 0.2  # a request arrives sooner, a worker starts later
 
 
@@ -32,7 +29,7 @@ def share_idle_workers() -> None:
     class_cache.ENV_VARS_TO_PROPAGATE.clear()
 
 
-def start_workers(count: int, environment: dict[str, Any] | None = None) -> None:
+def start_workers(count: int) -> None:
     """Have Ray start workers for the trials to come, where none is idle, and return at once.
 
     Ray has no call for it, but starts a process for whoever asks, and keeps it for the next one if
@@ -41,7 +38,7 @@ def start_workers(count: int, environment: dict[str, Any] | None = None) -> None
     """
     import ray
 
-    ask = ray.remote(num_cpus=0, runtime_env=environment or {})(_do_nothing)
+    ask = ray.remote(num_cpus=0)(_do_nothing)
     asked = [ask.remote() for _ in range(count)]
     time.sleep(_SECONDS_TO_ASK)
     for job in asked:
