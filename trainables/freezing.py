@@ -1,4 +1,4 @@
-"""Freeze policies: which layers of a pretrained backbone stay as they came, and how long."""
+"""Freeze policies: what of a pretrained backbone stays as it came, and how long."""
 
 from __future__ import annotations
 
@@ -54,13 +54,24 @@ def set_training_mode(model: nn.Module) -> None:
     """Put a model into training mode, except its frozen parts.
 
     A frozen module stays in eval mode with everything inside, so its batch-norm statistics do not
-    move and its dropout and drop-path are off.
+    move and its dropout and drop-path are off. Where the model says `keeps_statistics`, all batch
+    norms of its backbone normalise by the statistics they came with; their scales and shifts train.
     """
     model.train()
     for module in model.modules():
         parameters = list(module.parameters())
         if parameters and not _any_trained(parameters):
             module.eval()
+    if getattr(model, "keeps_statistics", False):
+        for module in model.get_submodule("backbone").modules():
+            if _has_statistics(module):
+                module.eval()
+
+
+def _has_statistics(module: nn.Module) -> bool:
+    """Tell whether a layer itself keeps a running average: batch norm of any kind, EvoNorm-B."""
+    own = dict(module.named_buffers(recurse=False))
+    return "running_var" in own
 
 
 def _any_trained(parameters: Iterable[nn.Parameter]) -> bool:

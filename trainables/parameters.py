@@ -56,6 +56,15 @@ CLASSIFIER: dict[str, Parameter] = {
         doc="First epoch in which gradual freezing trains the whole network, the head having "
         "settled (Howard & Ruder 2018).",
     ),
+    "norm_statistics": Parameter(
+        "choice",
+        "train",
+        options=("train", "frozen"),
+        applies_when={**_TIMM, "freeze": AnyBut(("backbone",))},
+        doc="Batch-norm statistics of the layers that train: train follows the batches, frozen "
+        "keeps those of the pretrained weights while scales and shifts still train, which suits "
+        "small batches and few images (He et al. 2016). Models without batch norm have none.",
+    ),
     "depth": Parameter(
         "int",
         4,

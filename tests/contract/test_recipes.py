@@ -17,6 +17,7 @@ from trainables.averaging import Average
 from trainables.backbones import build_classifier, has_drop_path
 from trainables.classifier import train
 from trainables.contract import TrialInputs
+from trainables.freezing import set_training_mode
 from trainables.optim import Schedule, make_optimizer
 from trainables.parameters import CLASSIFIER, OPTIMIZERS
 
@@ -32,6 +33,8 @@ TINY = "mobilenetv3_small_050"
         {"backbone": TINY, "freeze": "gradual", "unfreeze_epoch": 3},
         {"backbone": TINY, "layer_decay": 0.7, "schedule": "one_cycle"},
         {"backbone": TINY, "drop_path": 0.3},
+        {"backbone": TINY, "norm_statistics": "frozen", "ema": 0.9},
+        {"backbone": TINY, "norm_statistics": "frozen", "freeze": "gradual", "unfreeze_epoch": 2},
         {"loss": "focal", "class_weights": "effective_number", "mixup": 0.2},
     ],
     ids=str,
@@ -83,6 +86,35 @@ def test_gradual_freezing_trains_the_head_first() -> None:
         for a, b in (states[:2], states[::2])
     ]
     assert changed == [{"head"}, {"head", "backbone"}]
+
+
+@pytest.mark.parametrize("freeze", ["none", "early_stages", "gradual"])
+@pytest.mark.parametrize(
+    "backbone", [TINY, "resnet10t"]
+)  # with an activation inside the norm, without
+def test_frozen_statistics_stay_while_scales_and_shifts_train(backbone: str, freeze: str) -> None:
+    recipe = {"backbone": backbone, "freeze": freeze, "unfreeze_epoch": 2, "lr": 1e-2}
+    moved = {}
+    for kept in ("frozen", "train"):
+        states = [
+            fit(coloured_noise(), epochs=epochs, norm_statistics=kept, **recipe).state_dict()
+            for epochs in (0, 2)
+        ]
+        moved[kept] = {name for name in states[0] if not torch.equal(*(s[name] for s in states))}
+    assert not {name for name in moved["frozen"] if ".running_" in name or ".num_batches" in name}
+    trained = {name for name in moved["train"] if name.endswith((".weight", ".bias"))}
+    assert {name for name in moved["frozen"] if name.endswith((".weight", ".bias"))} == trained
+    assert {name for name in moved["train"] if name.endswith(".running_var")}
+    norms = {name.replace("running_var", "bias") for name in states[0] if "running_var" in name}
+    assert trained & norms
+
+
+def test_frozen_statistics_normalise_the_training_images() -> None:
+    model = build_classifier(params(backbone=TINY, norm_statistics="frozen", dropout=0.0), 3, 32)
+    images = next(coloured_noise().val_batches(batch_size=4))[0]
+    set_training_mode(model)
+    assert model.training
+    assert torch.equal(model(images), model.eval()(images))  # nothing else differs in training
 
 
 def test_layers_learn_slower_the_deeper_they_lie() -> None:
