@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from timm.models import group_parameters
@@ -66,6 +67,22 @@ def set_training_mode(model: nn.Module) -> None:
         for module in model.get_submodule("backbone").modules():
             if _has_statistics(module):
                 module.eval()
+
+
+@contextmanager
+def norms_for(model: nn.Module, num_images: int) -> Iterator[None]:
+    """Forward this many images in training mode; a lone one is normalised by running statistics.
+
+    It has none of its own: batch norm refuses it where its map is one cell.
+    """
+    moved = [m for m in model.modules() if num_images == 1 and m.training and _has_statistics(m)]
+    for module in moved:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module in moved:
+            module.train()
 
 
 def _has_statistics(module: nn.Module) -> bool:
