@@ -20,7 +20,7 @@ from trainables.classifier import train
 from trainables.contract import TrialInputs
 from trainables.freezing import set_training_mode
 from trainables.optim import Schedule, make_optimizer
-from trainables.parameters import CLASSIFIER, OPTIMIZERS
+from trainables.parameters import CLASSIFIER, OPTIMIZERS, OPTIMIZERS_WITH_MOMENTUM
 
 TINY = "mobilenetv3_small_050"
 
@@ -59,6 +59,30 @@ def test_every_timm_optimizer_learns_and_resumes(optimizer: str, tmp_path: Path)
     fit(data, rest, epochs=4, resume_from=whole.path, **recipe)
     assert whole.reports[-1].train_loss < 0.97 * whole.reports[0].train_loss
     assert rest.curve == whole.curve[3:]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_goes_with_all_that_touches_its_groups(
+    optimizer: str, tmp_path: Path
+) -> None:
+    recipe = {"backbone": "test_resnet", "optimizer": optimizer, "schedule": "one_cycle"}
+    recipe |= {"ema": 0.9, "layer_decay": 0.7, "freeze": "gradual", "unfreeze_epoch": 2}
+    recipe |= {"mixup": 0.2, "momentum": 0.05, "lr": 1e-3}  # less momentum than one_cycle takes off
+    data, whole, rest = coloured_noise(4), Log(tmp_path / "at 2", at=2), Log()
+    model = fit(data, whole, epochs=3, **recipe)
+    resumed = fit(data, rest, epochs=3, resume_from=whole.path, **recipe)
+    assert rest.curve == whole.curve[2:]
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.05])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS_WITH_MOMENTUM)
+def test_little_momentum_or_none(optimizer: str, momentum: float) -> None:
+    log = Log()
+    recipe = {"optimizer": optimizer, "momentum": momentum, "schedule": "one_cycle", "lr": 1e-3}
+    fit(coloured_noise(8), log, epochs=2, **recipe)
+    assert len(log.reports) == 2
 
 
 def test_average_follows_the_weights_and_is_what_is_kept() -> None:
