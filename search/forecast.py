@@ -26,6 +26,7 @@ SECONDS_OF_A_HEAD = 40e-6
 """Of a probe, for one pass over the features of one image."""
 TRAINED_SHARE = {"none": 1.0, "gradual": 1.0, "early_stages": 0.4, "backbone": 0.05}
 """Of the backward pass, by `freeze`."""
+SHARE_OF_A_STAGE = 0.2  # more, for each stage that trains beside the last
 SURER_THAN = (0.7, 1.4)
 """Real studies take this share of what was added up, at least and at most: images are read from
 disk, workers share caches and memory, a sampler prefers what is good and not what is cheap."""
@@ -135,7 +136,10 @@ def epoch_seconds(point: Mapping[str, Any], costs: Costs, images: Images) -> flo
     ends = costs[point["backbone"]]
     forward, load = (_between(ends, name, point) for name in ("eval_seconds", "load_seconds"))
     backward = max(0.0, _between(ends, "train_seconds", point) - forward)
-    train = forward + load + backward * TRAINED_SHARE[point["freeze"]]
+    trained = TRAINED_SHARE[point["freeze"]]
+    if point["freeze"] == "early_stages":
+        trained += SHARE_OF_A_STAGE * (point["trained_stages"] - 1)
+    train = forward + load + backward * trained
     return images.num_train * train + images.num_val * forward
 
 

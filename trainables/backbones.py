@@ -34,6 +34,8 @@ class Classifier(nn.Module):
         backbone: Maps normalised images (B, 3, S, S) to features (B, F).
         head: Maps features to logits (B, C); its last layer is linear.
         mean, std: Per channel, of images scaled to 0..1.
+        keeps_statistics: Whether the backbone's batch norms keep their statistics in training
+            (trainables/freezing.py).
     """
 
     mean: Tensor
@@ -45,10 +47,12 @@ class Classifier(nn.Module):
         head: nn.Sequential,
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
+        keeps_statistics: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self.keeps_statistics = keeps_statistics
         last = head[-1]
         assert isinstance(last, nn.Linear)
         self.num_classes = last.out_features
@@ -77,7 +81,7 @@ def build_classifier(
 
     Args:
         params: Complete hyperparameters; backbone, hidden_units and dropout are read here, depth,
-            width and kernel_size for the own CNNs, drop_path for others.
+            width and kernel_size for the own CNNs, drop_path and norm_statistics for others.
         num_classes: Number of logits C.
         size_px: Side S of the square images.
         weights: Pretrained weights of a timm backbone, None for random ones.
@@ -87,6 +91,7 @@ def build_classifier(
         WeightsError: The weights are damaged, or of another architecture.
     """
     name = str(params["backbone"])
+    keeps_statistics = False
     backbone: Any
     if name in OWN_BACKBONES:
         backbone = OwnCNN(
@@ -101,12 +106,14 @@ def build_classifier(
     else:
         backbone, num_features = _timm_backbone(name, size_px, params.get("drop_path", 0.0))
         mean, std = backbone.pretrained_cfg["mean"], backbone.pretrained_cfg["std"]
+        keeps_statistics = params.get("norm_statistics") == "frozen"
         if weights is not None:
             load_backbone_weights(backbone, name, weights)
     head = build_head(
         num_features, num_classes, hidden_units=params["hidden_units"], dropout=params["dropout"]
     )
-    return Classifier(backbone, head, mean, std).to(memory_format=torch.channels_last)
+    model = Classifier(backbone, head, mean, std, keeps_statistics)
+    return model.to(memory_format=torch.channels_last)
 
 
 def _timm_backbone(name: str, size_px: int, drop_path: float) -> tuple[Any, int]:

@@ -112,7 +112,7 @@ def _start(inputs: TrialInputs) -> Training:
     mode = MODES[inputs.mode] if inputs.mode else default_mode(params["backbone"], inputs.device)
     model = build_classifier(params, len(data.classes), data.size_px, weights)
     model = model.to(inputs.device).to(memory_format=mode.memory_format)
-    freeze_layers(model.backbone, params["freeze"])
+    freeze_layers(model.backbone, params["freeze"], params["trained_stages"])
     optimizer = build_optimizer(params, model)
     if resumed is not None:
         model.load_state_dict(resumed["model"])

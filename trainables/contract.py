@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     """Images (B, 3, S, S) uint8 RGB in channels-last memory order, labels (B,) int64."""
 
 
-SMALLEST_MICRO_BATCH = 2
-"""Images that must fit in memory at once: batch norm cannot train on one."""
+SMALLEST_MICRO_BATCH = 3
+"""Images that must fit in memory at once: batch norm cannot train on one, and in pieces of at most
+two an odd batch has one over."""
 
 
 @dataclass(frozen=True)

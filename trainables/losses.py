@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,10 +11,6 @@ from torch.nn.functional import cross_entropy, log_softmax, one_hot
 
 EFFECTIVE_BETA = 0.999
 SMALLEST_DOUBT = 1e-7
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""Takes logits (B, C) and targets, labels (B,) int64 or shares (B, C) float32 that sum to 1 per
-image; returns the batch mean, float32."""
 
 
 def balanced_weights(counts: Sequence[int]) -> Tensor:
@@ -43,6 +40,56 @@ def effective_weights(counts: Sequence[int]) -> Tensor:
 _WEIGHTS = {"balanced": balanced_weights, "effective_number": effective_weights}
 
 
+@dataclass(frozen=True, eq=False)
+class Loss:
+    """Cross entropy or focal loss of smoothed targets, a mean over the batch by weight.
+
+    An image weighs as much as its class; of a mixed image, each share as much as the class it is
+    of, so that the loss of a blend is the blend of the losses. What label smoothing spreads over
+    the other classes weighs as much as the image it is taken from: with the weights of the classes
+    it goes to, as torch's own cross entropy has it, rare classes would be favoured on every image.
+
+    Attributes:
+        weight: Of each class, (C,) float32, None for equal ones.
+        gamma: Exponent of the focal loss, 0 for the cross entropy.
+    """
+
+    weight: Tensor | None
+    label_smoothing: float
+    gamma: float
+
+    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean (), float32.
+
+        Args:
+            logits: (B, C).
+            targets: Labels (B,) int64, or shares (B, C) float32 that sum to 1 per image. Labels
+                give the same mean as the shares that say the same.
+        """
+        if self.weight is None and not self.gamma:
+            return cross_entropy(logits.float(), targets, label_smoothing=self.label_smoothing)
+        shares = self._weighted(targets, logits.shape[1])
+        masses = shares.sum(1, keepdim=True)
+        spread = masses * (self.label_smoothing / logits.shape[1])
+        log_p = log_softmax(logits.float(), 1)
+        terms = (shares * (1 - self.label_smoothing) + spread) * log_p
+        if self.gamma:
+            # Without a floor, the gradient of a power below 1 would be infinite where p is 1.
+            terms = terms * (-torch.expm1(log_p)).clamp(min=SMALLEST_DOUBT) ** self.gamma
+        return -terms.sum() / masses.sum()
+
+    def mass(self, targets: Tensor) -> Tensor | int:
+        """Return what the mean divides by: the number of images, or the sum of their weights."""
+        if self.weight is None:
+            return len(targets)
+        return self._weighted(targets, len(self.weight)).sum()
+
+    def _weighted(self, targets: Tensor, num_classes: int) -> Tensor:
+        """Return the shares of the classes, each times its class's weight, (B, C) float32."""
+        shares = targets if targets.ndim == 2 else one_hot(targets, num_classes).float()
+        return shares if self.weight is None else shares * self.weight
+
+
 def make_loss(
     *,
     label_smoothing: float,
@@ -69,44 +116,7 @@ def make_loss(
     weight = None
     if class_weights != "none":
         weight = _WEIGHTS[class_weights](train_counts).to(device)
-    if loss == "focal":
-        return _focal_loss(weight, label_smoothing, focal_gamma)
-    return _cross_entropy(weight, label_smoothing)
-
-
-def _cross_entropy(weight: Tensor | None, label_smoothing: float) -> Loss:
-    def loss(logits: Tensor, targets: Tensor) -> Tensor:
-        is_soft = targets.ndim == 2
-        value = cross_entropy(
-            logits.float(),
-            targets,
-            weight=weight,
-            label_smoothing=label_smoothing,
-            reduction="sum" if is_soft else "mean",
-        )
-        if not is_soft:
-            return value
-        # torch's own mean divides soft targets by their number, labels by their weights. As for
-        # labels: targets that are all of one class each give the very loss of those labels.
-        return value / (len(targets) if weight is None else (targets @ weight).sum())
-
-    return loss
-
-
-def _focal_loss(weight: Tensor | None, label_smoothing: float, gamma: float) -> Loss:
-    def loss(logits: Tensor, targets: Tensor) -> Tensor:
-        num_classes = logits.shape[1]
-        shares = targets if targets.ndim == 2 else one_hot(targets, num_classes).float()
-        total = len(shares) if weight is None else (shares @ weight).sum()
-        shares = shares * (1 - label_smoothing) + label_smoothing / num_classes
-        if weight is not None:
-            shares = shares * weight
-        log_p = log_softmax(logits.float(), 1)
-        # Without a floor, the gradient of a power below 1 would be infinite where p is 1.
-        unsure = (-torch.expm1(log_p)).clamp(min=SMALLEST_DOUBT) ** gamma
-        return -(shares * unsure * log_p).sum() / total
-
-    return loss
+    return Loss(weight, label_smoothing, focal_gamma if loss == "focal" else 0.0)
 
 
 def plain_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -86,7 +86,7 @@ def micro_batch_for(
     room = limit_bytes - fixed
     micro_batch = batch_size
     while micro_batch > SMALLEST_MICRO_BATCH and micro_batch * per_image > room:
-        micro_batch = -(-micro_batch // 2)
+        micro_batch = max(-(-micro_batch // 2), SMALLEST_MICRO_BATCH)
     return micro_batch
 
 

@@ -18,6 +18,7 @@ from trainables.parameters import OPTIMIZERS, OPTIMIZERS_WITH_MOMENTUM
 
 ONE_CYCLE_START = 1 / 25
 ONE_CYCLE_MOMENTUM_DROP = 0.1
+LEAST_MOMENTUM = 0.1  # of what it is at its highest
 STEP_AT = (0.5, 0.75)
 
 
@@ -65,6 +66,8 @@ def make_optimizer(
     if optimizer not in OPTIMIZERS:
         raise ValueError(f"optimizer: must be {', '.join(OPTIMIZERS)}, got {optimizer!r}.")
     own: dict[str, Any] = {"momentum": momentum} if optimizer in OPTIMIZERS_WITH_MOMENTUM else {}
+    if optimizer == "sgdw":
+        own["nesterov"] = momentum > 0
     return create_optimizer_v2(groups, opt=optimizer, lr=lr, weight_decay=0.0, **own)
 
 
@@ -158,9 +161,10 @@ class Schedule:
     def _cycle_momentum(self, group: dict[str, Any], factor: float) -> None:
         drop = ONE_CYCLE_MOMENTUM_DROP * factor
         if "betas" in group:
-            group["betas"] = (0.95 - drop, group["betas"][1])
+            group["betas"] = (0.95 - drop, *group["betas"][1:])  # Adan has three
         elif self.momentum > 0:
-            group["momentum"] = max(self.momentum - drop, 0.0)
+            # Never to zero: optimizers keep no buffer without momentum, and miss it afterwards.
+            group["momentum"] = max(self.momentum - drop, LEAST_MOMENTUM * self.momentum)
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], largest_norm: float) -> None:

@@ -44,7 +44,17 @@ CLASSIFIER: dict[str, Parameter] = {
         options=("none", "early_stages", "backbone", "gradual"),
         applies_when=_TIMM,
         doc="Layers kept as they came, batch-norm statistics included: none, all but the last "
-        "stage and head, all but the head, or all but the head until unfreeze_epoch.",
+        "stages and head, all but the head, or all but the head until unfreeze_epoch.",
+    ),
+    "trained_stages": Parameter(
+        "int",
+        1,
+        1,
+        3,
+        applies_when={"freeze": ("early_stages",)},
+        unit="quarters of the layers",
+        doc="How many of the backbone's last stages train where the early ones do not: of four in "
+        "ResNet, ConvNeXt or Swin, else quarters of its blocks (Yosinski et al. 2014).",
     ),
     "unfreeze_epoch": Parameter(
         "int",
@@ -55,6 +65,15 @@ CLASSIFIER: dict[str, Parameter] = {
         unit="epoch",
         doc="First epoch in which gradual freezing trains the whole network, the head having "
         "settled (Howard & Ruder 2018).",
+    ),
+    "norm_statistics": Parameter(
+        "choice",
+        "train",
+        options=("train", "frozen"),
+        applies_when={**_TIMM, "freeze": AnyBut(("backbone",))},
+        doc="Batch-norm statistics of the layers that train: train follows the batches, frozen "
+        "keeps those of the pretrained weights while scales and shifts still train, which suits "
+        "small batches and few images (He et al. 2016). Models without batch norm have none.",
     ),
     "depth": Parameter(
         "int",

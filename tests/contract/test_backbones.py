@@ -12,7 +12,7 @@ import torch
 from tests.memory_data import coloured_noise
 from tests.training import Log, fit, params
 from trainables.backbones import build_classifier
-from trainables.freezing import freeze_layers, last_stage, set_training_mode
+from trainables.freezing import freeze_layers, last_stages, set_training_mode
 
 # The smallest of each.
 FAMILIES = (
@@ -63,7 +63,7 @@ def test_frozen_layers_do_not_move(backbone: str, freeze: str) -> None:
     ]
     before, after = (model.backbone.state_dict() for model in models)
     moved = {name for name in before if not torch.equal(before[name], after[name])}
-    trained = last_stage(models[0].backbone) if freeze == "early_stages" else frozenset()
+    trained = last_stages(models[0].backbone) if freeze == "early_stages" else frozenset()
     assert bool(moved) == (freeze == "early_stages")
     assert {_module_of(name) for name in moved} <= {_module_of(name) for name in trained}
     assert not torch.equal(models[0].head[-1].weight, models[1].head[-1].weight)
@@ -94,8 +94,35 @@ def test_last_stage_is_where_the_family_has_it(backbone: str, inside: str, outsi
         model = timm.create_model(backbone, num_classes=0)
     names = {name for name, _ in model.named_parameters()}
     assert {inside, outside} <= names
-    assert inside in last_stage(model)
-    assert outside not in last_stage(model)
+    assert inside in last_stages(model)
+    assert outside not in last_stages(model)
+
+
+@pytest.mark.parametrize(("count", "first"), [(1, "stages.3"), (2, "stages.2"), (3, "stages.1")])
+def test_more_stages_train_where_asked(count: int, first: str) -> None:
+    model = build_classifier(params(backbone="convnext_atto"), 3, 32)
+    freeze_layers(model.backbone, "early_stages", count)
+    trained = {name[:8] for name, p in model.backbone.named_parameters() if p.requires_grad}
+    stages = {f"stages.{k}" for k in range(4)}
+    assert min(trained & stages) == first
+    assert not any(p.requires_grad for p in model.backbone.stem.parameters())
+
+
+def test_trained_stages_reach_the_training() -> None:
+    data = coloured_noise()
+    chosen = {"backbone": "resnet10t", "freeze": "early_stages", "lr": 1e-2}
+    before = fit(data, epochs=0, **chosen).state_dict()
+    moved = {
+        count: {
+            name.split(".")[1]
+            for name, value in fit(data, epochs=1, trained_stages=count, **chosen)
+            .state_dict()
+            .items()
+            if name.startswith("backbone.layer") and not torch.equal(value, before[name])
+        }
+        for count in (1, 3)
+    }
+    assert moved == {1: {"layer4"}, 3: {"layer2", "layer3", "layer4"}}
 
 
 def test_frozen_parts_stay_in_eval_mode() -> None:

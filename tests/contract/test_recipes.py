@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -17,8 +18,9 @@ from trainables.averaging import Average
 from trainables.backbones import build_classifier, has_drop_path
 from trainables.classifier import train
 from trainables.contract import TrialInputs
+from trainables.freezing import set_training_mode
 from trainables.optim import Schedule, make_optimizer
-from trainables.parameters import CLASSIFIER, OPTIMIZERS
+from trainables.parameters import CLASSIFIER, OPTIMIZERS, OPTIMIZERS_WITH_MOMENTUM
 
 TINY = "mobilenetv3_small_050"
 
@@ -32,6 +34,8 @@ TINY = "mobilenetv3_small_050"
         {"backbone": TINY, "freeze": "gradual", "unfreeze_epoch": 3},
         {"backbone": TINY, "layer_decay": 0.7, "schedule": "one_cycle"},
         {"backbone": TINY, "drop_path": 0.3},
+        {"backbone": TINY, "norm_statistics": "frozen", "ema": 0.9},
+        {"backbone": TINY, "norm_statistics": "frozen", "freeze": "gradual", "unfreeze_epoch": 2},
         {"loss": "focal", "class_weights": "effective_number", "mixup": 0.2},
     ],
     ids=str,
@@ -55,6 +59,30 @@ def test_every_timm_optimizer_learns_and_resumes(optimizer: str, tmp_path: Path)
     fit(data, rest, epochs=4, resume_from=whole.path, **recipe)
     assert whole.reports[-1].train_loss < 0.97 * whole.reports[0].train_loss
     assert rest.curve == whole.curve[3:]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_goes_with_all_that_touches_its_groups(
+    optimizer: str, tmp_path: Path
+) -> None:
+    recipe = {"backbone": "test_resnet", "optimizer": optimizer, "schedule": "one_cycle"}
+    recipe |= {"ema": 0.9, "layer_decay": 0.7, "freeze": "gradual", "unfreeze_epoch": 2}
+    recipe |= {"mixup": 0.2, "momentum": 0.05, "lr": 1e-3}  # less momentum than one_cycle takes off
+    data, whole, rest = coloured_noise(4), Log(tmp_path / "at 2", at=2), Log()
+    model = fit(data, whole, epochs=3, **recipe)
+    resumed = fit(data, rest, epochs=3, resume_from=whole.path, **recipe)
+    assert rest.curve == whole.curve[2:]
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.05])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS_WITH_MOMENTUM)
+def test_little_momentum_or_none(optimizer: str, momentum: float) -> None:
+    log = Log()
+    recipe = {"optimizer": optimizer, "momentum": momentum, "schedule": "one_cycle", "lr": 1e-3}
+    fit(coloured_noise(8), log, epochs=2, **recipe)
+    assert len(log.reports) == 2
 
 
 def test_average_follows_the_weights_and_is_what_is_kept() -> None:
@@ -83,6 +111,35 @@ def test_gradual_freezing_trains_the_head_first() -> None:
         for a, b in (states[:2], states[::2])
     ]
     assert changed == [{"head"}, {"head", "backbone"}]
+
+
+@pytest.mark.parametrize("freeze", ["none", "early_stages", "gradual"])
+@pytest.mark.parametrize(
+    "backbone", [TINY, "resnet10t"]
+)  # with an activation inside the norm, without
+def test_frozen_statistics_stay_while_scales_and_shifts_train(backbone: str, freeze: str) -> None:
+    recipe = {"backbone": backbone, "freeze": freeze, "unfreeze_epoch": 2, "lr": 1e-2}
+    moved = {}
+    for kept in ("frozen", "train"):
+        states = [
+            fit(coloured_noise(), epochs=epochs, norm_statistics=kept, **recipe).state_dict()
+            for epochs in (0, 2)
+        ]
+        moved[kept] = {name for name in states[0] if not torch.equal(*(s[name] for s in states))}
+    assert not {name for name in moved["frozen"] if ".running_" in name or ".num_batches" in name}
+    trained = {name for name in moved["train"] if name.endswith((".weight", ".bias"))}
+    assert {name for name in moved["frozen"] if name.endswith((".weight", ".bias"))} == trained
+    assert {name for name in moved["train"] if name.endswith(".running_var")}
+    norms = {name.replace("running_var", "bias") for name in states[0] if "running_var" in name}
+    assert trained & norms
+
+
+def test_frozen_statistics_normalise_the_training_images() -> None:
+    model = build_classifier(params(backbone=TINY, norm_statistics="frozen", dropout=0.0), 3, 32)
+    images = next(coloured_noise().val_batches(batch_size=4))[0]
+    set_training_mode(model)
+    assert model.training
+    assert torch.equal(model(images), model.eval()(images))  # nothing else differs in training
 
 
 def test_layers_learn_slower_the_deeper_they_lie() -> None:
@@ -123,12 +180,14 @@ def test_top5_is_reported_from_eleven_classes_on() -> None:
 
 def test_pieces_give_the_gradient_of_the_whole_batch() -> None:
     recipe = {"backbone": "convnext_atto", "mixup": 0.3, "dropout": 0.0}  # it has no batch norm
-    data, logs = coloured_noise(), []
+    recipe |= {"class_weights": "balanced"}
+    noise, logs = coloured_noise(20), []
+    data = dataclasses.replace(noise, train=np.setdiff1d(noise.train, np.arange(4, 20)))
     for limit in (None, 0):
         logs.append(Log())
         trial = TrialInputs(params(**recipe), data, max_epochs=1, memory_bytes=limit)
         train(trial, logs[-1])
-    assert [log.reports[0].micro_batch for log in logs] == [None, 2]
+    assert [log.reports[0].micro_batch for log in logs] == [None, 3]
     first, second = (log.reports[0] for log in logs)
     assert second.train_loss == pytest.approx(first.train_loss, rel=1e-3)
     assert second.val_loss == pytest.approx(first.val_loss, rel=1e-3)

@@ -165,6 +165,17 @@ CONDITIONAL = """
             "space.width: has no effect when backbone is resnet18, as it always is here. "
             "Remove it.",
         ),
+        (
+            "  norm_statistics: {choice: [train, frozen]}",
+            "space.norm_statistics: has no effect when backbone is small_cnn. "
+            "Add when: {backbone: resnet18}.",
+        ),
+        (  # frozen as a whole, a backbone keeps its statistics anyway
+            "  freeze: {choice: [none, backbone], when: {backbone: resnet18}}\n"
+            "  norm_statistics: {choice: [train, frozen], when: {backbone: resnet18}}",
+            "space.norm_statistics: has no effect when freeze is backbone. "
+            "Add when: {freeze: none}.",
+        ),
         (  # the effect follows from the parent's own condition
             "  freeze: {choice: [none, backbone], when: {backbone: resnet18}}\n"
             "  pretrained: {choice: [true, false], when: {freeze: none}}",

@@ -93,27 +93,40 @@ def test_the_cut_square_lies_inside_and_is_no_larger_than_its_share() -> None:
 
 @pytest.mark.parametrize("class_weights", ["none", "balanced"])
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("kind", ["cross_entropy", "focal"])
 def test_soft_targets_of_one_class_each_cost_what_labels_cost(
-    class_weights: str, label_smoothing: float
+    kind: str, class_weights: str, label_smoothing: float
 ) -> None:
     loss = make_loss(
         label_smoothing=label_smoothing,
         class_weights=class_weights,
         train_counts=(50, 1, 9, 20, 3),
         device="cpu",
+        loss=kind,
+        focal_gamma=2.0,
     )
     logits = torch.randn(10, NUM_CLASSES, generator=torch.Generator().manual_seed(0)) * 3
     one_hot = torch.nn.functional.one_hot(LABELS, NUM_CLASSES).float()
     assert loss(logits, one_hot).item() == pytest.approx(loss(logits, LABELS).item(), rel=1e-5)
 
 
-def test_the_loss_of_a_blend_is_the_blend_of_losses() -> None:
+@pytest.mark.parametrize("class_weights", ["none", "balanced"])
+@pytest.mark.parametrize("kind", ["cross_entropy", "focal"])
+def test_the_loss_of_a_blend_is_the_blend_of_losses(kind: str, class_weights: str) -> None:
+    counts = (50, 1, 9, 20, 3)
     loss = make_loss(
-        label_smoothing=0.1, class_weights="none", train_counts=(1,) * NUM_CLASSES, device="cpu"
+        label_smoothing=0.1,
+        class_weights=class_weights,
+        train_counts=counts,
+        device="cpu",
+        loss=kind,
+        focal_gamma=2.0,
     )
     logits = torch.randn(10, NUM_CLASSES, generator=torch.Generator().manual_seed(0))
     one_hot = torch.nn.functional.one_hot(LABELS, NUM_CLASSES).float()
     other = LABELS.roll(3)
     targets = 0.7 * one_hot + 0.3 * one_hot.roll(3, 0)
-    expected = 0.7 * loss(logits, LABELS) + 0.3 * loss(logits, other)
-    assert loss(logits, targets).item() == pytest.approx(expected.item(), rel=1e-5)
+    whole = [0.7 * loss.mass(LABELS), 0.3 * loss.mass(other)]
+    blend = whole[0] * loss(logits, LABELS) + whole[1] * loss(logits, other)
+    assert float(loss.mass(targets)) == pytest.approx(float(sum(whole)), rel=1e-5)
+    assert loss(logits, targets).item() == pytest.approx(float(blend / sum(whole)), rel=1e-5)

@@ -117,6 +117,39 @@ def test_focal_loss_is_the_cross_entropy_of_images_that_are_hard(weights: str, s
     assert found == pytest.approx(-((1 - p) ** 2) * math.log(p), rel=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["cross_entropy", "focal"])
+def test_smoothing_favours_no_class_however_rare(kind: str) -> None:
+    """Where images of a class look alike, weights must not move what is best for them."""
+    loss = make_loss(
+        label_smoothing=0.3,
+        class_weights="balanced",
+        train_counts=(960, 30, 10),
+        device="cpu",
+        loss=kind,
+        focal_gamma=2.0,
+    )
+    for label in range(3):
+        logits = torch.zeros(1, 3, requires_grad=True)
+        loss(logits, torch.tensor([label])).backward()
+        assert logits.grad is not None
+        one, other = (logits.grad[0, k].item() for k in range(3) if k != label)
+        assert one == pytest.approx(other, rel=1e-4)  # rare or not, both are as wrong
+
+
+@pytest.mark.parametrize("kind", ["cross_entropy", "focal"])
+def test_an_image_weighs_as_much_as_its_class(kind: str) -> None:
+    known = {"label_smoothing": 0.2, "device": "cpu", "loss": kind, "focal_gamma": 1.0}
+    weighted = make_loss(class_weights="balanced", train_counts=(6, 2), **known)
+    plain = make_loss(class_weights="none", train_counts=(6, 2), **known)
+    logits = torch.randn(4, 2, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, 0, 0, 1])
+    each = [plain(logits[k : k + 1], labels[k : k + 1]).item() for k in range(4)]
+    weights = [2 / 3, 2 / 3, 2 / 3, 2]
+    expected = np.average(each, weights=weights)
+    assert weighted(logits, labels).item() == pytest.approx(expected, rel=1e-5)
+    assert float(weighted.mass(labels)) == pytest.approx(sum(weights))
+
+
 def test_focal_loss_has_gradients_where_the_model_is_sure() -> None:
     logits = torch.tensor([[200.0, 0.0, -200.0]], requires_grad=True)
     loss = make_loss(
