@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from search.records import TrialState
 
+_NEVER_BEST = (TrialState.FAILED, TrialState.INFEASIBLE)
 _NUM_TO_FORECAST = 3
 """Ended trials that a forecast needs: the first ones say little where most are stopped early."""
 
@@ -74,7 +75,7 @@ def incumbent(ledger: LedgerLike) -> tuple[int, float] | None:
     rows = [
         (t.state is TrialState.COMPLETE, sign * best[1], -t.number, best[1])
         for t in list(ledger.trials.values())
-        if t.state is not TrialState.FAILED and (best := ledger.best(t))
+        if t.state not in _NEVER_BEST and (best := ledger.best(t))
     ]
     if not rows:
         return None
