@@ -123,6 +123,12 @@ class Goals:
         named = [objective.metric for objective in self.objectives]
         return tuple(dict.fromkeys(named + [limit.metric for limit in self.constraints]))
 
+    @property
+    def trade_off(self) -> tuple[Objective, ...]:
+        """What models are weighed by: the objectives; of a single one also speed and size."""
+        added = () if self.are_several else ("latency_ms", "num_parameters")
+        return self.objectives + tuple(Objective(m, direction_of(m)) for m in added)
+
     def values(self, figures: Figures) -> list[float] | None:
         """Return the objectives' values; None if one of them is not known, or is no number."""
         values = [figures.get(objective.metric) for objective in self.objectives]
@@ -165,6 +171,14 @@ def footprint_of(row: Mapping[str, Any]) -> dict[str, float]:
     """Pick the footprint out of a row; {} unless all of it is there."""
     found = {name: float(row[name]) for name in FOOTPRINT_METRICS if row.get(name) is not None}
     return found if len(found) == len(FOOTPRINT_METRICS) else {}
+
+
+def footprint_text(footprint: Figures) -> str:
+    """Say in a line what a network costs: "2.3 ms an image, 2.2 M parameters, 9.1 MB"."""
+    count = footprint["num_parameters"] / 1e6
+    parameters = f"{count:.3g} M" if count >= 0.1 else f"{1000 * count:.3g} k"
+    size, latency = footprint["model_mb"], footprint["latency_ms"]
+    return f"{latency:.3g} ms an image, {parameters} parameters, {size:.3g} MB"
 
 
 def best_epoch(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from search.goals import (
     SIGNS,
     VAL_METRICS,
     Constraint,
+    Goals,
     Objective,
     direction_of,
     number_text,
@@ -121,6 +123,17 @@ def read_constraints(value: Any) -> tuple[Constraint, ...]:
     """
     _refuse(check_constraints(value))
     return tuple(Constraint(name, *_read_limit(limit)) for name, limit in value.items())
+
+
+def read_goals(objective: Any, constraints: Any) -> Goals:
+    """Read both as a results folder has them; what cannot be read counts as not given."""
+    objectives = Objectives()
+    limits: tuple[Constraint, ...] = ()
+    with suppress(ValueError):
+        objectives = read_objectives(objective or {})
+    with suppress(ValueError):
+        limits = read_constraints(constraints or {})
+    return Goals(objectives.every, limits)
 
 
 def check_constraints(value: Any) -> list[Finding]:

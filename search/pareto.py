@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from search.goals import Figures, Goals, Objective
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -82,6 +84,21 @@ def preference(points: Floats, enough: int | None = None) -> list[tuple[int, flo
         at = ranks == rank
         distances[at] = crowding_distances(points[at])
     return [(int(rank), -float(far)) for rank, far in zip(ranks, distances, strict=True)]
+
+
+def front_of(figures: Sequence[Figures], objectives: Sequence[Objective]) -> list[int]:
+    """Return which rows no other beats, the best by the first objective first.
+
+    Args:
+        figures: Metric -> value; a row that lacks one of the objectives is left out.
+    """
+    goals = Goals(tuple(objectives))
+    worths = {k: found for k, row in enumerate(figures) if (found := goals.worths(row))}
+    if not worths:
+        return []
+    on_front = is_on_front(as_points(list(worths.values())))
+    chosen = [k for k, is_on in zip(worths, on_front, strict=True) if is_on]
+    return sorted(chosen, key=lambda k: worths[k], reverse=True)
 
 
 def as_points(rows: Sequence[Sequence[float]]) -> Floats:

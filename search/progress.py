@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from search.goals import Goals
 from search.records import TrialState
 
 _NEVER_BEST = (TrialState.FAILED, TrialState.INFEASIBLE)
@@ -20,8 +21,11 @@ class LedgerLike(Protocol):
     trials: dict[int, Any]
     metric: str
     direction: str
+    goals: Goals
 
     def best(self, trial: Any) -> tuple[int, float] | None: ...
+
+    def figures(self, trial: Any) -> dict[str, float]: ...
 
     def now(self) -> float: ...
 

@@ -19,6 +19,7 @@ from search.forecast import (
     seconds_after_search,
     show_span,
 )
+from search.goals import footprint_text
 from search.records import file_hash, fingerprint
 from search.slots import Slots, fit_memory, plan_slots
 from search.stages.data import Data
@@ -64,7 +65,10 @@ def probe(study: Study, data: Data) -> tuple[Backbone, ...]:
     for backbone in backbones:
         study.terminal.line("backbone", f"{backbone.name}: {backbone.describe()}")
     study.warn(missing_weights_warning(backbones, pretrained))
-    study.warn(default_warning(config, backbones))
+    known = {name: cost for b in backbones for name, cost in b.footprints.items()}
+    for footprint in known.values():
+        study.terminal.line("model", f"default recipe: {footprint_text(footprint)}")
+    study.warn(default_warning(config, known))
     return backbones
 
 

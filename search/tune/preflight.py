@@ -274,11 +274,14 @@ def default_recipe(config: StudyConfig) -> dict[str, Any]:
     return config.recipe | config.start_points[0]
 
 
-def default_warning(config: StudyConfig, backbones: Sequence[Backbone]) -> str:
-    """Say which constraints the default recipe breaks, "" if none, or none that can be told yet."""
+def default_warning(config: StudyConfig, footprints: Mapping[str, Mapping[str, float]]) -> str:
+    """Say which constraints the default recipe breaks, "" if none, or none that can be told yet.
+
+    Args:
+        footprints: Those that are known, by architecture.
+    """
     network = architecture_of(default_recipe(config))
-    found = next((b.footprints[network] for b in backbones if network in b.footprints), {})
-    faults = config.goals.faults(found)
+    faults = config.goals.faults(footprints.get(network, {}))
     if not faults:
         return ""
     return (
