@@ -190,6 +190,5 @@ def _notes(trial: LedgerTrial) -> dict[str, Any]:
 
 
 def _content(trial: FrozenTrial) -> tuple[Any, ...]:
-    notes = trial.constraints, trial.user_attrs
-    told = trial.number, trial.state, trial.values, trial.params, trial.intermediate_values
-    return *told, *notes
+    told = trial.state, trial.values, trial.params, trial.intermediate_values
+    return *told, trial.constraints, trial.user_attrs
