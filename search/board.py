@@ -11,9 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from search.clock import STOPPING, Clock
+from search.goals import number_text
 from search.progress import LedgerLike, Progress, duration, progress_of, rough
 
-_STYLE = {"complete": "green", "failed": "red", "interrupted": "magenta"}
+_STYLE = {"complete": "green", "failed": "red", "interrupted": "magenta", "infeasible": "yellow"}
+_RARE = ("pruned", "failed", "infeasible")  # counted where there are any
 _PLAIN = ("trainable", "backbone", "optimizer")  # whose values say what they are
 _MAX_ROWS = 12  # of running trials: a table taller than the terminal would flicker
 
@@ -69,10 +71,21 @@ class Board:
             (f"{_number(best[1] if best else None):>6}", "bold green" if is_leader else ""),
             " best " if is_leader else "      ",
             f"{duration(trial.seconds):>5}  ",
+            self._others(trial),
             (trial.error or self._params(trial), "" if trial.error else "dim"),
         )
         line.rstrip()
         return line
+
+    def _others(self, trial: Any) -> str:
+        """Return what a trial that has a value reached in the other objectives."""
+        ledger = self._ledger()
+        if not (self._is_search and ledger.goals.are_several and ledger.best(trial)):
+            return ""
+        figures = ledger.figures(trial)
+        others = [objective.metric for objective in ledger.goals.objectives[1:]]
+        shown = [f"{m} {number_text(figures[m])}" for m in others if m in figures]
+        return "".join(f"{text}  " for text in shown)
 
     def retry(self, number: int) -> Text:
         """Return the line of a trial that the machine ended, and that goes on elsewhere."""
@@ -109,7 +122,7 @@ class Board:
         parts = [f"{progress.num_done}/{progress.num_trials}", self._time_left(progress)]
         if progress.best and self._is_search:
             parts.append(f"best {progress.best[1]:.4f} (trial {progress.best[0]})")
-        parts += [f"{progress.states[s]} {s}" for s in ("pruned", "failed") if progress.states[s]]
+        parts += [f"{progress.states[state]} {state}" for state in _RARE if progress.states[state]]
         text = Text(" · ".join(p for p in parts if p), no_wrap=True, overflow="ellipsis")
         room = max(8, min(30, width - len(text) - 2))
         table = Table.grid(padding=(0, 2, 0, 0))

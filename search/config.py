@@ -20,10 +20,17 @@ from search.budget_section import BudgetConfig, check_budget, narrow_budget
 from search.dataset_section import DatasetConfig
 from search.errors import SpaceError
 from search.findings import Finding, model_findings
+from search.goals import Goals
+from search.objective_section import (
+    ConstraintsField,
+    ObjectiveField,
+    Objectives,
+    check_constraints,
+    check_objective,
+)
 from search.overrides import apply_overrides, name_overrides
 from search.sections import (
     ConfirmConfig,
-    ObjectiveConfig,
     ReportConfig,
     ResourcesConfig,
     SearchConfig,
@@ -61,7 +68,14 @@ class StudyConfig(Section):
         default=DEFAULT_TRAINABLE,
         description="What is trained. Of a list, it is searched, and the first is the default.",
     )
-    objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
+    objective: ObjectiveField = Field(
+        default=Objectives(),
+        description="What makes one trial better than another. Of a list, the first ranks trials.",
+    )
+    constraints: ConstraintsField = Field(
+        default_factory=tuple,
+        description="Limits that a model must keep, such as latency_ms: <= 10.",
+    )
     budget: BudgetConfig = Field(default_factory=BudgetConfig)
     search: SearchConfig = Field(default_factory=SearchConfig)
     resources: ResourcesConfig = Field(default_factory=ResourcesConfig)
@@ -79,6 +93,11 @@ class StudyConfig(Section):
     def trainables(self) -> tuple[str, ...]:
         """What can be trained, that of the default recipe first."""
         return read_trainables(self.trainable)
+
+    @cached_property
+    def goals(self) -> Goals:
+        """What is sought: objectives and constraints."""
+        return Goals(self.objective.every, self.constraints)
 
     @cached_property
     def search_space(self) -> Space:
@@ -167,7 +186,7 @@ def load_study(
     narrow_budget(raw.get("budget"), keys)
     changed = {key.split(".")[1] for key in keys if key.startswith("space.")}
     changed |= {TRAINABLE} & set(keys)
-    findings = _check_space(raw, changed)
+    findings = _check_goals(raw) + _check_space(raw, changed)
     try:
         study = StudyConfig.model_validate(raw)
     except ValidationError as error:
@@ -177,6 +196,16 @@ def load_study(
     if findings:
         raise SpaceError(str(path), name_overrides(findings, keys, flags))
     return study
+
+
+def _check_goals(raw: dict[str, Any]) -> list[Finding]:
+    """Check `objective` and `constraints`; what is wrong is taken out, so as to be told once."""
+    found: list[Finding] = []
+    for name, check in (("objective", check_objective), ("constraints", check_constraints)):
+        if name in raw and (findings := check(raw[name])):
+            found += findings
+            del raw[name]
+    return found
 
 
 def _check_space(raw: dict[str, Any], changed: set[str]) -> list[Finding]:

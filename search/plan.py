@@ -24,6 +24,7 @@ from search.forecast import (
     seconds_after_search,
     show_span,
 )
+from search.goals import architecture_of, footprint_text
 from search.identity import refuse_other_study
 from search.intake import check_images_suffice, count_images, existing_folder, image_store_bytes
 from search.records import DatasetIndex
@@ -65,6 +66,8 @@ def print_plan(
     text = f"top {config.confirm.top_k} and the default recipe, {config.confirm.num_seeds} seeds"
     terminal.line("confirm", f"{text}: {runs} trainings of {config.budget.max_epochs} epochs")
     backbones = _backbones(config, folder, slots, terminal, weights)
+    if index is not None:
+        _print_default(config, backbones, len(index.classes), slots, terminal)
     if index is None:
         terminal.line("time", "forecast, like the disk, as soon as the images are there")
     else:
@@ -81,6 +84,7 @@ def _print_trials(config: StudyConfig, slots: Slots, terminal: Terminal) -> Span
     brackets = ladders(budget.scheduler, budget.min_epochs, full, eta, budget.brackets)
     each = f"{num_trials} trials of at most {full} epochs, {slots.count} at once on this machine"
     terminal.line("search", f"{each}; {_rungs_text(config)}")
+    terminal.line("search", f"sought: {config.goals.text()}")
     expected = expected_trials(num_trials, brackets, eta, full)
     reached = ", ".join(f"{count:.0f} to epoch {epoch}" for epoch, count in expected.items())
     span = epochs_span(budget, num_trials)
@@ -147,6 +151,26 @@ def _backbones(
         text = f"{', '.join(late)}: not measured here, the forecast leaves it out"
         terminal.line("backbone", f"{text}; a run measures every backbone before its first trial")
     return found
+
+
+def _print_default(
+    config: StudyConfig,
+    backbones: list[Backbone],
+    num_classes: int,
+    slots: Slots,
+    terminal: Terminal,
+) -> None:
+    """Print what the default recipe's network costs, and whether it keeps the constraints."""
+    from search.tune.preflight import default_recipe, default_warning, footprints_of
+
+    recipe = default_recipe(config)
+    known = next((b.footprints for b in backbones if b.footprints), {})
+    if architecture_of(recipe) not in known:
+        known = footprints_of(recipe, num_classes, "cuda" if slots.gpus else "cpu")
+    text = footprint_text(known[architecture_of(recipe)])
+    terminal.line("model", f"default recipe: {text}")
+    if warning := default_warning(config, known):
+        terminal.warn(warning)
 
 
 def _measured(config: StudyConfig, slots: Slots, weights: Path | None) -> list[Backbone]:

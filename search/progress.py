@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from search.goals import Goals
 from search.records import TrialState
 
+_NEVER_BEST = (TrialState.FAILED, TrialState.INFEASIBLE)
 _NUM_TO_FORECAST = 3
 """Ended trials that a forecast needs: the first ones say little where most are stopped early."""
 
@@ -19,8 +21,11 @@ class LedgerLike(Protocol):
     trials: dict[int, Any]
     metric: str
     direction: str
+    goals: Goals
 
     def best(self, trial: Any) -> tuple[int, float] | None: ...
+
+    def figures(self, trial: Any) -> dict[str, float]: ...
 
     def now(self) -> float: ...
 
@@ -74,7 +79,7 @@ def incumbent(ledger: LedgerLike) -> tuple[int, float] | None:
     rows = [
         (t.state is TrialState.COMPLETE, sign * best[1], -t.number, best[1])
         for t in list(ledger.trials.values())
-        if t.state is not TrialState.FAILED and (best := ledger.best(t))
+        if t.state not in _NEVER_BEST and (best := ledger.best(t))
     ]
     if not rows:
         return None

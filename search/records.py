@@ -25,6 +25,7 @@ class TrialState(StrEnum):
     PRUNED = "pruned"  # stopped by the scheduler at a rung
     FAILED = "failed"  # raised, diverged, or its worker died for good
     INTERRUPTED = "interrupted"  # cut off by a time limit, Ctrl-C or a crash: can go on
+    INFEASIBLE = "infeasible"  # breaks a constraint; of its footprint: never trained
 
 
 @dataclass(frozen=True)
@@ -160,8 +161,10 @@ class TrialRecord:
         started_s: Seconds from the start of the search to the trial's first start.
         peak_memory_mb: Most memory it took, see EpochReport.
         micro_batch: Images forwarded at once where memory did not hold a whole batch, else None.
+        latency_ms, num_parameters, model_mb: Its footprint, see trainables/contract.py; None where
+            it was not measured.
         num_retries: Times that the machine ended it and it was tried again (a worker was killed).
-        error: Last line of the exception, "" if none.
+        error: Last line of the exception, or which constraint is broken by how much, else "".
     """
 
     number: int
@@ -179,6 +182,9 @@ class TrialRecord:
     peak_memory_mb: float | None = None
     micro_batch: int | None = None
     best_loss: float | None = None
+    latency_ms: float | None = None
+    num_parameters: int | None = None
+    model_mb: float | None = None
     num_retries: int = 0
     error: str = ""
 

@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Sequence
 from itertools import pairwise
 
+from search.pareto import as_points, preference
 from search.records import TrialState
 
 MIN_COMPARISONS = 4
@@ -93,6 +94,31 @@ def falls_behind(value: float, others: Sequence[float], reduction_factor: int) -
     return num_reached >= reduction_factor and num_better >= -(-num_reached // reduction_factor)
 
 
+def falls_behind_front(
+    worths: Sequence[float], others: Sequence[Sequence[float]], reduction_factor: int
+) -> bool:
+    """Tell the same where several figures count: better is who is nearer to the front.
+
+    Of trials as near as each other the one in emptier surroundings is better, so that the front is
+    kept in its whole length. With one figure it is `falls_behind`.
+
+    Args:
+        worths: The trial's figures at this rung, higher is better.
+        others: Those of the trials before it.
+
+    References:
+        Schmucker et al. 2021, Multi-objective Asynchronous Successive Halving; ranks and crowding
+        distance of Deb et al. 2002, NSGA-II.
+    """
+    if len(worths) == 1:
+        return falls_behind(worths[0], [other[0] for other in others], reduction_factor)
+    num_reached = len(others) + 1
+    if num_reached < reduction_factor:
+        return False
+    own, *keys = preference(as_points([worths, *others]))
+    return sum(key < own for key in keys) >= -(-num_reached // reduction_factor)
+
+
 def below_median(values: Sequence[float], others: Sequence[Sequence[float]]) -> bool:
     """Tell whether a trial's best epoch is worse than the median of what others had on average.
 
@@ -151,7 +177,9 @@ def _expected_to_reach(num_trials: float, ladder: Ladder, reduction_factor: int)
     return reached
 
 
-def decide_state(*, epochs_run: int, max_epochs: int, pruned: bool, error: str) -> TrialState:
+def decide_state(
+    *, epochs_run: int, max_epochs: int, pruned: bool, error: str, broken: str = ""
+) -> TrialState:
     """Name how a trial ended.
 
     Args:
@@ -159,9 +187,12 @@ def decide_state(*, epochs_run: int, max_epochs: int, pruned: bool, error: str) 
         max_epochs: Epochs of a complete trial.
         pruned: The scheduler stopped it.
         error: Why it failed, "" if it did not.
+        broken: Which constraints it breaks, "" if none.
     """
     if error:
         return TrialState.FAILED
+    if broken:
+        return TrialState.INFEASIBLE
     if epochs_run >= max_epochs:
         return TrialState.COMPLETE
     return TrialState.PRUNED if pruned else TrialState.INTERRUPTED

@@ -5,14 +5,13 @@ Each description and example is used three times: by readers, by error messages,
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationInfo,
     WithJsonSchema,
     field_validator,
 )
@@ -72,30 +71,6 @@ def auto_or(rule: str, *, whole: bool, low: float) -> BeforeValidator:
 
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-Metric = Literal["val_accuracy", "val_balanced_accuracy", "val_macro_f1", "val_loss"]
-Direction = Literal["maximize", "minimize"]
-
-
-class ObjectiveConfig(Section):
-    """What makes one trial better than another."""
-
-    metric: Metric = Field(default="val_accuracy", description="Figure of the best epoch.")
-    direction: Direction = Field(
-        default=cast(Direction, None),
-        validate_default=True,
-        description="Follows from the metric; may be left out.",
-    )
-
-    @field_validator("direction", mode="before")
-    @classmethod
-    def _agree_with_the_metric(cls, value: Any, info: ValidationInfo) -> Any:
-        metric = info.data.get("metric", "")
-        expected = "minimize" if metric.endswith("_loss") else "maximize"
-        if metric and value in ("maximize", "minimize") and value != expected:
-            raise ValueError(f"must be {expected} for {metric}")
-        return expected if value is None else value
 
 
 class SearchConfig(Section):

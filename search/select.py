@@ -18,10 +18,12 @@ def rank_trials(trials: Sequence[TrialRecord], direction: str) -> list[TrialReco
     """Order trials, best first: COMPLETE ones by best epoch, equals by loss, then by time.
 
     A trial stopped early, failed or cut off never outranks one that reached the top rung, however
-    lucky its early value: its figures come from another part of the schedule.
+    lucky its early value: its figures come from another part of the schedule. One that breaks a
+    constraint is left out.
     """
     sign = -1 if direction == "maximize" else 1
-    with_value = [t for t in trials if t.best_value is not None]
+    allowed = [t for t in trials if t.state is not TrialState.INFEASIBLE]
+    with_value = [t for t in allowed if t.best_value is not None]
 
     def key(trial: TrialRecord) -> tuple[bool, int, float, float, float, int]:
         complete = trial.state is TrialState.COMPLETE

@@ -11,12 +11,15 @@ from statistics import fmean, stdev
 from typing import Any
 
 from search.config import StudyConfig
+from search.goals import figures_of, footprint_of, footprint_text
+from search.pareto import front_of
 from search.records import (
     CheckedDataset,
     Confirmation,
     Evaluation,
     SearchOutcome,
     Split,
+    TrialState,
     write_json,
 )
 from search.results import ResultsFolder
@@ -51,6 +54,7 @@ def write_summary(
         "dataset": dataset,
         "trials": _counts(outcome),
         "best": _best(outcome, config, dataset["num_val"]),
+        "pareto": _pareto(outcome, config),
         "confirm": _confirm(confirmation, config, dataset["num_val"]),
         "test": test | {"num_images": len(evaluation.ids), "num_looks": _num_looks(results)},
         "warm_start": _warm_start(results),
@@ -101,7 +105,8 @@ def summary_lines(value: dict[str, Any]) -> list[str]:
     """Return the answer in a few lines."""
     accuracy = value["test"]["accuracy"]
     best, confirm = value["best"], value["confirm"]
-    metric = value["study"]["objective"]["metric"]
+    objective = value["study"]["objective"]
+    metric = (objective[0] if isinstance(objective, list) else objective)["metric"]
     trials = ", ".join(f"{n} {state}" for state, n in value["trials"].items() if n)
     params = ", ".join(f"{name}={_short(v)}" for name, v in confirm["params"].items())
     lines = [
@@ -110,6 +115,8 @@ def summary_lines(value: dict[str, Any]) -> list[str]:
         f"{value['test']['num_images']} images, {len(value['dataset']['classes'])} classes",
         f"winner: {confirm['winner']} ({params})",
     ]
+    if confirm.get("footprint"):
+        lines.append(f"its model: {footprint_text(confirm['footprint'])}")
     if confirm["mean"] is not None:
         spread = f" ± {confirm['std']:.4f}" if confirm["std"] is not None else ""
         lines.append(
@@ -131,13 +138,13 @@ def summary_lines(value: dict[str, Any]) -> list[str]:
 
 def _study(config: StudyConfig) -> dict[str, Any]:
     resolved = config.resolved()
-    kept = ("name", "trainable", "objective", "seed", "budget")
+    kept = ("name", "trainable", "objective", "constraints", "seed", "budget")
     return {name: resolved[name] for name in kept}
 
 
 def _counts(outcome: SearchOutcome) -> dict[str, int]:
     states = Counter(trial.state.value for trial in outcome.trials)
-    return {s: states.get(s, 0) for s in ("complete", "pruned", "failed", "interrupted")}
+    return {state.value: states.get(state.value, 0) for state in TrialState}
 
 
 def _best(outcome: SearchOutcome, config: StudyConfig, num_val: int) -> dict[str, Any]:
@@ -150,12 +157,28 @@ def _best(outcome: SearchOutcome, config: StudyConfig, num_val: int) -> dict[str
     }
 
 
+def _pareto(outcome: SearchOutcome, config: StudyConfig) -> list[dict[str, Any]]:
+    """Return the complete trials that no other beats in all that counts, best first."""
+    trials = [t for t in outcome.trials if t.state is TrialState.COMPLETE]
+    rows = {(e.trial_number, e.epoch): vars(e) for e in outcome.epochs}
+    figures = [
+        figures_of(rows.get((t.number, t.best_epoch or 0), {}), footprint_of(vars(t)))
+        for t in trials
+    ]
+    goals = config.goals
+    return [
+        {"trial_number": trials[k].number, **figures[k], "params": trials[k].params}
+        for k in front_of(figures, goals.trade_off)
+    ]
+
+
 def _confirm(confirmation: Confirmation, config: StudyConfig, num_val: int) -> dict[str, Any]:
     winner = confirmation.winner
     default = [r.value for r in confirmation.runs if r.trial_number == 0 and r.value is not None]
     return _val_interval(config, confirmation.mean, num_val) | {
         "winner": "default recipe" if winner.number == 0 else f"trial {winner.number}",
         "params": winner.params,
+        "footprint": footprint_of(vars(winner)),
         "mean": confirmation.mean,
         "std": confirmation.std,
         "num_seeds": confirmation.num_seeds,

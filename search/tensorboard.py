@@ -20,6 +20,7 @@ _COARSE_SECONDS = 0.05  # of the times of files
 _STATUS = {
     TrialState.COMPLETE: "STATUS_SUCCESS",
     TrialState.PRUNED: "STATUS_SUCCESS",
+    TrialState.INFEASIBLE: "STATUS_SUCCESS",
     TrialState.FAILED: "STATUS_FAILURE",
 }
 

@@ -213,6 +213,8 @@ def _plain_sentence(error: yaml.MarkedYAMLError, text: str, line: int) -> str:
         return "must hold one study, got a second `---`. Keep one file per study."
     if "alias" in str(error.problem):
         return f"must be YAML: {error.problem}. Define the &anchor before the *alias."
+    if re.search(r"(^|:)\s*>=?\s*[\d.]", here):
+        return 'must be YAML, where > starts a text of several lines. Put it in quotes: ">= 0.8".'
     doing = f"{error.context}: " if error.context else ""
     return (
         f"must be YAML: {doing}{error.problem}. "

@@ -185,6 +185,21 @@ class StepCost:
         return self.fixed_bytes + num_images * self.bytes_per_image
 
 
+@dataclass(frozen=True)
+class Footprint:
+    """What one architecture costs whoever uses it, measured on one machine.
+
+    Attributes:
+        latency_ms: Of one image through the model, alone, with one thread.
+        num_parameters: Of backbone and head.
+        model_mb: Of its weights on disk, in millions of bytes.
+    """
+
+    latency_ms: float
+    num_parameters: int
+    model_mb: float
+
+
 class Report(Protocol):
     """Called once per finished epoch, 1..E in order.
 

@@ -1,4 +1,4 @@
-"""What the study found, in five lines: the answer first, then what to do about it."""
+"""What the study found, in a few lines: the answer first, then what to do about it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from search.report.format import (
     spread_text,
 )
 from search.report.load import NothingToShowError, StudyFiles, numbers, section
+from search.report.pareto import trade_off_text
 from search.report.study_plots import history_data
 from search.report.test_plots import confusion_data, reliability_data
 
@@ -42,6 +43,7 @@ def answer_lines(files: StudyFiles) -> list[Line]:
         _best_line(files),
         _test_line(files),
         _default_line(files),
+        *_trade_off_line(files),
         _importance_line(files),
         Line("Next", " ".join(next_steps(files)), missing=files.at_work),
     ]
@@ -119,6 +121,13 @@ def _default_line(files: StudyFiles) -> Line:
     shown = " against ".join(scores)
     over = f" over {count_text(int(seeds), 'fresh seed')}" if is_number(seeds) else ""
     return Line(label, f"{metric_title(files.metric).capitalize()} {shown}{over}: {verdict}.")
+
+
+def _trade_off_line(files: StudyFiles) -> list[Line]:
+    """Tell what is to be had for less, in a study that asked for it."""
+    asked = files.goals.are_several or files.goals.constraints
+    text = trade_off_text(files) if asked else ""
+    return [Line("Trade-offs", text)] if text else []
 
 
 def _importance_line(files: StudyFiles) -> Line:

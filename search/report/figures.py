@@ -18,6 +18,7 @@ from search.report import (
     compare_plots,
     image_plots,
     param_plots,
+    pareto,
     study_plots,
     test_plots,
     winner_plots,
@@ -73,6 +74,10 @@ PLOTS: tuple[Plot[StudyFiles], ...] = (
     Plot("learning_curves", "search",
          "At each rung the weaker trials stop, so that epochs go to the promising ones.",
          lambda f: study_plots.draw_curves(study_plots.curves_data(f))),
+    Plot("pareto", "search",
+         "Complete trials that keep the constraints. Along the line better costs more; what lies "
+         "below it is beaten by a trial on it. Latency is of one image with one thread.",
+         lambda f: pareto.draw_trade_offs(pareto.trade_off_data(f))),
     Plot("importance", "search",
          "f-ANOVA tells what moves the objective over the whole space; PED-ANOVA what separates "
          "the best trials from the rest. They answer different questions and may disagree.",

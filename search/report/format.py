@@ -13,7 +13,11 @@ _TITLES = {
     "mcc": "Matthews correlation",
     "top5_accuracy": "top-5 accuracy",
     "lr": "learning rate",
+    "latency_ms": "latency",
+    "num_parameters": "number of parameters",
+    "model_mb": "size",
 }
+_UNITS = {"latency_ms": " (ms)", "model_mb": " (MB)"}
 _SHARES = ("accuracy", "f1", "precision", "recall", "ece", "recall_low", "recall_high")
 
 
@@ -32,7 +36,8 @@ def metric_title(metric: str) -> str:
 
 def axis_title(metric: str) -> str:
     """Name a metric for an axis, with its unit: "val accuracy (%)"."""
-    return metric_title(metric) + (" (%)" if is_share(metric) else "")
+    unit = " (%)" if is_share(metric) else _UNITS.get(metric, "")
+    return metric_title(metric) + unit
 
 
 def is_number(value: Any) -> TypeGuard[float]:
@@ -88,6 +93,15 @@ def number_text(value: Any) -> str:
         return str(int(number))
     text = f"{number:.3g}"
     return text.replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
+
+
+def count_of_parameters(value: Any) -> str:
+    """Write a number of parameters: "11.2 M", "8.36 k", "" for none."""
+    if not is_number(value):
+        return ""
+    count = float(value)
+    unit, scale = ("M", 1e6) if count >= 1e5 else ("k", 1e3)
+    return f"{count / scale:.3g} {unit}"
 
 
 def seconds_text(value: Any) -> str:

@@ -11,22 +11,25 @@ import pandas as pd
 import yaml
 
 from search.errors import ResultsError
+from search.goals import FOOTPRINT_METRICS, Goals
+from search.objective_section import read_goals
 from search.records import TrialState
 from search.report.ledger_tables import RUNNING, is_newer, tables_of_ledger
 from search.results import ResultsFolder
 
 _WHOLE = (
-    "number", "epochs_run", "best_epoch", "seed", "trial_number", "epoch", "support",
-    "width_px", "height_px", "num_bytes", "root", "group", "id", "other_root",
+    "number", "epochs_run", "best_epoch", "seed", "trial_number", "epoch", "support", "width_px",
+    "height_px", "num_bytes", "root", "group", "id", "other_root", "num_parameters",
 )  # fmt: skip
 _REAL = (
-    "best_value", "best_loss", "last_value", "seconds", "started_s", "train_loss", "val_loss",
-    "val_accuracy", "val_balanced_accuracy", "val_macro_f1", "lr", "images_per_second",
+    "best_value", "best_loss", "last_value", "seconds", "started_s", "train_loss", "val_loss", "lr",
+    "val_accuracy", "val_balanced_accuracy", "val_macro_f1", "images_per_second", "latency_ms",
     "importance", "value", "confidence", "precision", "recall", "f1", "recall_low", "recall_high",
+    "model_mb",
 )  # fmt: skip
 _EXPECTED = {
     "trials": ("number", "state", "epochs_run", "best_value", "best_epoch", "best_loss", "seconds",
-               "started_s", "seed", "node", "worker", "error"),
+               "started_s", "seed", "node", "worker", "error", *FOOTPRINT_METRICS),
     "epochs": ("trial_number", "epoch"),
     "importance": ("evaluator", "parameter", "importance"),
     "index": ("path", "root", "label", "width_px", "height_px", "group"),
@@ -80,14 +83,18 @@ class StudyFiles:
         return {**self.space, **({} if self.at_work else section(self.summary, "study"))}
 
     @property
+    def goals(self) -> Goals:
+        """Objectives and constraints, as the study was given them."""
+        return read_goals(self.study.get("objective"), self.study.get("constraints"))
+
+    @property
     def metric(self) -> str:
-        """Name of the objective, such as `val_accuracy`."""
-        return str(section(self.study, "objective").get("metric") or "val_accuracy")
+        """Name of the (first) objective, such as `val_accuracy`."""
+        return self.goals.metric
 
     @property
     def maximize(self) -> bool:
-        direction = section(self.study, "objective").get("direction")
-        return str(direction or "maximize").startswith("max")
+        return self.goals.direction == "maximize"
 
     @property
     def budget(self) -> dict[str, Any]:
@@ -123,6 +130,7 @@ class StudyFiles:
         """Trials, best first: complete ones by value, equals by loss, then by time."""
         order = {state.value: k for k, state in enumerate(TrialState)}
         order[TrialState.INTERRUPTED.value], order[TrialState.FAILED.value] = 2, 3
+        order[TrialState.INFEASIBLE.value] = 4
         order[RUNNING] = order[TrialState.PRUNED.value]
         keyed = self.trials.assign(
             _state=self.trials["state"].map(order).fillna(9),
@@ -224,12 +232,10 @@ def _study_frames(
     """Return trials and epochs, from the ledger where the tables do not tell all of it yet."""
     table = folder.study / "trials.csv"
     if at_work or is_newer(folder.events, table):
-        objective = section(space, "objective")
-        metric = str(objective.get("metric") or "val_accuracy")
-        direction = str(objective.get("direction") or "maximize")
+        goals = read_goals(space.get("objective"), None)
         since = float(note.get("since") or "inf") if at_work else float("inf")
         try:
-            found = tables_of_ledger(folder.events, metric, direction, since)
+            found = tables_of_ledger(folder.events, goals.metric, goals.direction, since)
             return read.typed("trials", found["trials"]), read.typed("epochs", found["epochs"])
         except (OSError, ResultsError) as error:
             read.note(folder.events, error)

@@ -30,7 +30,7 @@ from search.report.under_way import UnderWay, read_under_way, running_table
 from search.results import ResultsFolder
 
 _SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("search", "Search", ("leaderboard", "rungs", "failures", "time")),
+    ("search", "Search", ("leaderboard", "pareto", "rungs", "infeasible", "failures", "time")),
     ("winner", "Winner", ("best_params", "confirm")),
     ("test", "Test", ("test_metrics", "per_class", "confusions")),
     ("explanations", "Explanations", ()),

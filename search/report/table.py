@@ -11,7 +11,14 @@ from typing import Any
 import pandas as pd
 
 from search.records import write_text
-from search.report.format import is_number, metric_text, metric_title, number_text, seconds_text
+from search.report.format import (
+    count_of_parameters,
+    is_number,
+    metric_text,
+    metric_title,
+    number_text,
+    seconds_text,
+)
 from search.report.load import NothingToShowError
 
 
@@ -43,6 +50,8 @@ class Table:
             return metric_title(str(value))
         if kind == "seconds":
             return seconds_text(value)
+        if column == "num_parameters":
+            return count_of_parameters(value)
         return metric_text(kind, value) if kind else number_text(value)
 
 
@@ -61,7 +70,8 @@ class TableView:
 def column_title(table: Table, column: str) -> str:
     """Name a column for people; a column that holds a metric says which."""
     plain = {"number": "trial", "epochs_run": "epochs", "fanova": "f-ANOVA", "f1": "F1",
-             "ped_anova": "PED-ANOVA", "best_epoch": "best epoch"}  # fmt: skip
+             "ped_anova": "PED-ANOVA", "best_epoch": "best epoch", "latency_ms": "latency (ms)",
+             "num_parameters": "parameters", "model_mb": "size (MB)"}  # fmt: skip
     if column == "best_value":
         return metric_title(table.kinds[column])
     return plain.get(column) or column.removeprefix("params.").replace("_", " ")

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from search.goals import FOOTPRINT_METRICS
+from search.records import TrialState
 from search.report.format import interval_text, is_number
 from search.report.load import NothingToShowError, StudyFiles, numbers, section
+from search.report.pareto import pareto
 from search.report.study_plots import rungs
 from search.report.table import Table
 from search.report.test_plots import confusion_data
@@ -24,10 +27,12 @@ def leaderboard(files: StudyFiles) -> Table:
     """The 20 best trials, complete ones first, with the parameters that were varied."""
     _some(files.trials, _NO_TRIALS)
     ranked = files.ranked()
-    ranked = ranked[ranked["best_value"].notna()].head(_LEADERS)
+    allowed = ranked["best_value"].notna() & (ranked["state"] != TrialState.INFEASIBLE.value)
+    ranked = ranked[allowed].head(_LEADERS)
     if ranked.empty:
         raise NothingToShowError("No trial finished an epoch, so there is no leaderboard.")
     columns = ["number", "state", "best_value", "best_epoch", "epochs_run", "seconds"]
+    columns += [name for name in FOOTPRINT_METRICS if ranked[name].notna().any()]
     frame = ranked[[*columns, *(f"params.{name}" for name in files.varied())]]
     frame.insert(0, "rank", range(1, len(frame) + 1))
     return Table("leaderboard", "Leaderboard", frame, _trial_kinds(files))
@@ -221,9 +226,21 @@ def confusions(files: StudyFiles) -> Table:
 
 def failures(files: StudyFiles) -> Table:
     """Reasons why trials failed; messages that differ only in numbers are one reason."""
-    failed = files.trials[files.trials["state"] == "failed"]
+    return _reasons(files, "failed", "failures", "Why trials failed", "No trial failed.")
+
+
+def infeasible(files: StudyFiles) -> Table:
+    """Which constraints trials broke; messages that differ only in numbers are one reason."""
+    limits = files.goals.constraints
+    nothing = "No trial broke a constraint." if limits else "The study has no constraints."
+    return _reasons(files, "infeasible", "infeasible", "Which constraints trials broke", nothing)
+
+
+def _reasons(files: StudyFiles, state: str, name: str, title: str, nothing: str) -> Table:
+    """Group the trials of a state by what is said of them."""
+    failed = files.trials[files.trials["state"] == state]
     if failed.empty:
-        raise NothingToShowError("No trial failed.")
+        raise NothingToShowError(nothing)
     reason = failed["error"].map(lambda text: re.sub(r"\d+(\.\d+)?", "#", text))
     rows = [
         {
@@ -234,7 +251,7 @@ def failures(files: StudyFiles) -> Table:
         for _, group in failed.groupby(reason, sort=False)
     ]
     frame = pd.DataFrame(rows).sort_values("num_trials", ascending=False, kind="stable")
-    return Table("failures", "Why trials failed", frame)
+    return Table(name, title, frame)
 
 
 def time_table(files: StudyFiles) -> Table:
@@ -260,6 +277,7 @@ def _some(frame: pd.DataFrame, otherwise: str) -> None:
 
 TABLES: dict[str, Callable[[StudyFiles], Table]] = {
     "leaderboard": leaderboard,
+    "pareto": pareto,
     "trials": trials,
     "rungs": rung_table,
     "importance": importance,
@@ -268,6 +286,7 @@ TABLES: dict[str, Callable[[StudyFiles], Table]] = {
     "test_metrics": test_metrics,
     "per_class": per_class,
     "confusions": confusions,
+    "infeasible": infeasible,
     "failures": failures,
     "time": time_table,
 }

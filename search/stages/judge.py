@@ -44,7 +44,8 @@ def confirm(
     slots = None if done else plan(study, backbones)
     if slots and wanted.num_seeds:
         seeds = "1 fresh seed" if wanted.num_seeds == 1 else f"{wanted.num_seeds} fresh seeds"
-        text = f"top {len(finalists)} and the default recipe × {seeds}"
+        also = " and the default recipe" if default.number == 0 else ""
+        text = f"top {len(finalists)}{also} × {seeds}"
         study.terminal.line("confirm", text)
     turns = confirm_turns(confirm_candidates(finalists, default), range(1, wanted.num_seeds + 1))
     labels = [f"{candidate_name(trial)}, seed {k}" for k, trial in turns]
@@ -102,10 +103,11 @@ def retrain(
     if results.is_done("retrain", identity) and (results.best / "weights.safetensors").exists():
         return FinalModel(results.best, data.cache.classes)
     begin = time.monotonic()
-    also = "" if winner.number == 0 else " and the default recipe"
-    study.terminal.line("retrain", f"{candidate_name(winner)}{also} on train + val")
     default = default_trial(outcome.trials, study.config.objective.direction)
-    labels = [candidate_name(winner)] + ([] if winner.number == 0 else [candidate_name(default)])
+    labels = [candidate_name(winner)]
+    if winner.number != 0 and default.number == 0:  # it may have failed, or break a constraint
+        labels.append(candidate_name(default))
+    study.terminal.line("retrain", f"{' and the '.join(labels)} on train + val")
     with study.board("retrain", len(labels), labels) as on_change:
         runner = make_runner(study, data, backbones, plan(study, backbones), on_change)
         model = retrain_winner(runner, confirmation, default)

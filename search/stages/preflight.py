@@ -19,13 +19,20 @@ from search.forecast import (
     seconds_after_search,
     show_span,
 )
+from search.goals import footprint_text
 from search.records import file_hash, fingerprint
 from search.slots import Slots, fit_memory, plan_slots
 from search.stages.data import Data
 from search.stages.study import Study
 from search.tune.machine import MIN_FREE_BYTES
 from search.tune.pending import wait_for_a_worker
-from search.tune.preflight import Backbone, missing_weights_warning, probe_backbones
+from search.tune.preflight import (
+    Backbone,
+    default_recipe,
+    default_warning,
+    missing_weights_warning,
+    probe_backbones,
+)
 from search.tune.session import cluster_memory, cluster_resources
 
 
@@ -51,12 +58,17 @@ def probe(study: Study, data: Data) -> tuple[Backbone, ...]:
                 slots=slots,
                 dropping_paths=config.search_space.backbones_with("drop_path"),
                 trains="classifier" in config.trainables,
+                default=default_recipe(config),
             )
         study.finish("probe", identity, begin, backbones=[b.to_json() for b in backbones])
     _refuse_other_weights(study, backbones)
     for backbone in backbones:
         study.terminal.line("backbone", f"{backbone.name}: {backbone.describe()}")
     study.warn(missing_weights_warning(backbones, pretrained))
+    known = {name: cost for b in backbones for name, cost in b.footprints.items()}
+    for footprint in known.values():
+        study.terminal.line("model", f"default recipe: {footprint_text(footprint)}")
+    study.warn(default_warning(config, known))
     return backbones
 
 

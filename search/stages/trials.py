@@ -48,7 +48,7 @@ def _search(study: Study, data: Data, backbones: tuple[Backbone, ...]) -> Search
     slots = plan(study, backbones)
     text = (
         f"{num_trials} trials of at most {config.budget.max_epochs} epochs, {slots.count} at once, "
-        f"by {config.objective.metric}"
+        f"by {config.goals.text()}"
     )
     if num_trials < config.budget.num_trials:
         text += f"; the space has no more than {num_trials} configurations"

@@ -78,14 +78,20 @@ def state_of(
     """Name how a trial ended, for the ledger and for Optuna alike.
 
     Args:
-        result: The trial's last one; a configuration that failed says so in it.
+        result: The trial's last one; a configuration that failed, or breaks a constraint, says so
+            in it.
         failed: Ray gave the trial up.
     """
     error = (result or {}).get("failure", "") or ("its worker died" if failed else "")
     trial = ledger.trials.get(number)
     epochs_run = max(trial.epochs, default=0) if trial else 0
     pruned = trial_id in getattr(scheduler, "pruned", ())
-    return decide_state(epochs_run=epochs_run, max_epochs=stop_epoch, pruned=pruned, error=error)
+    broken = (result or {}).get("infeasible", "")
+    if trial and not broken:
+        broken = ledger.why_infeasible(trial, is_complete=epochs_run >= stop_epoch)
+    return decide_state(
+        epochs_run=epochs_run, max_epochs=stop_epoch, pruned=pruned, error=error, broken=broken
+    )
 
 
 def run_tune(

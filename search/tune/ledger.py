@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import ResultsError
+from search.goals import Goals, best_epoch, figures_of, footprint_of, single_goal
 from search.records import EpochRecord, TrialRecord, TrialState
 
 _EPOCH_FIELDS = tuple(f.name for f in fields(EpochRecord) if f.name != "trial_number")
@@ -27,6 +28,7 @@ class LedgerTrial:
 
     Attributes:
         best: See `Ledger.best`; kept, since all trials are asked at every event.
+        footprint: Metric -> value; empty where it was not measured.
     """
 
     number: int
@@ -44,6 +46,7 @@ class LedgerTrial:
     seconds: float = 0.0
     last_event: float = 0.0
     best: tuple[int, float] | None = None
+    footprint: dict[str, float] = field(default_factory=dict)
 
     def values(self, metric: str) -> dict[int, float]:
         """Return epoch -> value of a metric, for the epochs that have it."""
@@ -56,20 +59,32 @@ class Ledger:
     Args:
         path: The log (JSON lines). A last line cut short by a crash is dropped.
         metric, direction: The study's objective.
+        goals: All of the study's goals, if there are more than that objective.
         read_since: Only read, leaving the file to a driver that may be at work: of the trials
             without an end, those that started since then (seconds since 1970) are running.
+
+    Attributes:
+        footprints: Architecture -> footprint, as it was measured first.
 
     Raises:
         ResultsError: A line other than the last is damaged.
     """
 
     def __init__(
-        self, path: Path, metric: str, direction: str, *, read_since: float | None = None
+        self,
+        path: Path,
+        metric: str,
+        direction: str,
+        *,
+        goals: Goals | None = None,
+        read_since: float | None = None,
     ) -> None:
         self.path = path
         self.metric = metric
         self.direction = direction
+        self.goals = goals or single_goal(metric, direction)
         self.trials: dict[int, LedgerTrial] = {}
+        self.footprints: dict[str, dict[str, float]] = {}
         for event in _read_events(path, mend=read_since is None):
             self._apply(event)
         # Times never go back, whatever is done to the machine's clock: durations are differences.
@@ -95,6 +110,11 @@ class Ledger:
         where = {"node": result.get("node", ""), "worker": result.get("worker", "")}
         self._append({"event": "epoch", "number": number} | row | where)
 
+    def footprint(self, number: int, architecture: str, values: dict[str, float]) -> None:
+        """Record what a trial's model costs whoever uses it."""
+        event = {"event": "footprint", "number": number, "architecture": architecture}
+        self._append(event | values)
+
     def retry(self, number: int, reason: str) -> None:
         """Record that the machine ended an attempt, and that the trial goes on in another."""
         self._append({"event": "retry", "number": number, "reason": reason})
@@ -113,8 +133,8 @@ class Ledger:
 
     def finished(self) -> list[LedgerTrial]:
         """Return trials that need no more work, in number order."""
-        done = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
-        return [t for _, t in sorted(self.trials.items()) if t.state in done]
+        open_states = (None, TrialState.INTERRUPTED)
+        return [t for _, t in sorted(self.trials.items()) if t.state not in open_states]
 
     def trial_records(self) -> tuple[TrialRecord, ...]:
         """Return every trial as the tables show it, in number order."""
@@ -135,18 +155,28 @@ class Ledger:
         """
         return trial.best
 
-    def _find_best(self, trial: LedgerTrial) -> tuple[int, float] | None:
-        values, losses = trial.values(self.metric), trial.values("val_loss")
-        if not values:
-            return None
-        sign = 1 if self.direction == "maximize" else -1
-        epoch = max(values, key=lambda e: (sign * values[e], -losses.get(e, float("inf")), -e))
-        return epoch, values[epoch]
+    def figures(self, trial: LedgerTrial) -> dict[str, float]:
+        """Return every metric that is known of a trial: its best epoch's, and its footprint."""
+        best = self.best(trial)
+        return figures_of(trial.epochs[best[0]] if best else {}, trial.footprint)
+
+    def why_infeasible(self, trial: LedgerTrial, is_complete: bool) -> str:
+        """Say which constraints a trial breaks, "" if none.
+
+        Args:
+            is_complete: It trained to its end. Before that only its footprint is final.
+        """
+        return self.goals.faults(self.figures(trial) if is_complete else trial.footprint)
+
+    def excludes(self, architecture: str) -> bool:
+        """Tell whether no model of an architecture can satisfy the constraints, as far as known."""
+        return bool(self.goals.faults(self.footprints.get(architecture, {})))
 
     def _record(self, trial: LedgerTrial, begin: float) -> TrialRecord:
         best = self.best(trial)
         values = trial.values(self.metric)
         pieces = trial.values("micro_batch").values()
+        count = trial.footprint.get("num_parameters")
         seconds = trial.seconds
         if trial.state is None:
             seconds += self.now() - trial.last_start
@@ -166,6 +196,9 @@ class Ledger:
             peak_memory_mb=max(trial.values("peak_memory_mb").values(), default=None),
             micro_batch=int(min(pieces)) if pieces else None,
             best_loss=trial.epochs[best[0]].get("val_loss") if best else None,
+            latency_ms=trial.footprint.get("latency_ms"),
+            num_parameters=None if count is None else int(count),
+            model_mb=trial.footprint.get("model_mb"),
             num_retries=trial.num_retries,
             error=trial.error,
         )
@@ -211,8 +244,11 @@ class Ledger:
             # A new dict each time: the terminal's thread may be reading the old one.
             kept = {e: row for e, row in trial.epochs.items() if e < epoch}
             trial.epochs = kept | {epoch: event}
-            trial.best = self._find_best(trial)
+            trial.best = best_epoch(trial.epochs, self.metric, self.direction)
             trial.node, trial.worker = event["node"], event["worker"]
+        elif event["event"] == "footprint":
+            trial.footprint = footprint_of(event)
+            self.footprints.setdefault(event["architecture"], trial.footprint)
         elif event["event"] == "checkpoint":
             trial.checkpoint = event["path"]
         elif event["event"] == "retry":

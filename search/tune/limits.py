@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 
 from search.budget import why_enough
 from search.budget_section import BudgetConfig
@@ -12,6 +13,7 @@ from search.tune.ledger import Ledger
 from search.tune.runner import Runner
 
 NUM_FAILURES_TO_GIVE_UP = 5
+NUM_INFEASIBLE_TO_GIVE_UP = 20  # each of another network, and none costs more than its measurement
 SECONDS_BETWEEN_FORECASTS = 2.0  # each looks at every epoch of the study
 
 
@@ -46,9 +48,7 @@ class Limits:
             return "stopped by the user"
         if clock.seconds_left < self._seconds_to_keep:
             return "time limit: the rest goes to confirm, retrain, test and report"
-        if all_failed(self._ledger) and len(self._ledger.finished()) >= NUM_FAILURES_TO_GIVE_UP:
-            return "every trial failed"
-        return self._runner.disk_reason()
+        return why_hopeless(self._ledger) or self._runner.disk_reason()
 
     def _forecast(self) -> None:
         """Forecast what confirm, retrain, test and report will take, at most 60 % of the limit.
@@ -89,6 +89,19 @@ def why_no_more(budget: BudgetConfig, ledger: Ledger) -> str:
         total_epochs=budget.total_epochs,
         plateau_trials=budget.plateau_trials,
     )
+
+
+def why_hopeless(ledger: Ledger) -> str:
+    """Say why it makes no sense to go on, "" where it does."""
+    trials = list(ledger.trials.values())
+    if any(trial.epochs and trial.state is not TrialState.FAILED for trial in trials):
+        return ""  # nearly always, and soon known
+    states = Counter(trial.state for trial in trials)
+    if states[TrialState.FAILED] >= NUM_FAILURES_TO_GIVE_UP:
+        return "every trial failed"
+    if states[TrialState.INFEASIBLE] >= NUM_INFEASIBLE_TO_GIVE_UP:
+        return "every trial breaks a constraint"
+    return ""
 
 
 def all_failed(ledger: Ledger) -> bool:

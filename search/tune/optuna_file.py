@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from optuna.storages.journal import BaseJournalBackend, JournalStorage
 from optuna.study import StudyDirection
+from optuna.study._constrained_optimization import _CONSTRAINTS_KEY
+from optuna.study.study import _SYSTEM_ATTR_METRIC_NAMES
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
@@ -21,13 +24,9 @@ from search.records import TrialState, write_text
 from search.space import Space
 from search.tune.ledger import Ledger, LedgerTrial
 from search.tune.sampler import distributions
+from search.tune.told import Told, told_of
 
-OPTUNA_STATE = {
-    TrialState.COMPLETE: OptunaState.COMPLETE,
-    TrialState.PRUNED: OptunaState.PRUNED,
-    TrialState.FAILED: OptunaState.FAIL,
-    TrialState.INTERRUPTED: OptunaState.FAIL,
-}
+_CONSTRAINT = f"{_CONSTRAINTS_KEY}:"  # and its text: where `Trial.set_constraint` puts it
 
 
 class OptunaFile:
@@ -63,10 +62,12 @@ class OptunaFile:
             if value is not None:
                 self._storage.set_trial_intermediate_value(trial_id, epoch, value)
         elif event == "end" and trial.state is not None:
-            if trial.error:
-                self._storage.set_trial_user_attr(trial_id, "error", trial.error)
-            values = _values(ledger, trial)
-            self._storage.set_trial_state_values(trial_id, OPTUNA_STATE[trial.state], values)
+            told = _told(ledger, trial, trial.state)
+            for name, excess in told.constraints.items():
+                self._storage.set_trial_system_attr(trial_id, f"{_CONSTRAINT}{name}", excess)
+            for name, value in _notes(trial).items():
+                self._storage.set_trial_user_attr(trial_id, name, value)
+            self._storage.set_trial_state_values(trial_id, told.state, told.values)
 
     def close(self) -> None:
         """Leave no trial open, and every one as the ledger has it.
@@ -101,8 +102,12 @@ class OptunaFile:
     def _write_all(self, unfinished: OptunaState) -> JournalStorage:
         journal = _Journal()
         storage = JournalStorage(journal)
-        direction = StudyDirection[self._ledger.direction.upper()]
-        study_id = storage.create_new_study([direction], self._name)
+        objectives = self._ledger.goals.objectives
+        directions = [StudyDirection[objective.direction.upper()] for objective in objectives]
+        study_id = storage.create_new_study(directions, self._name)
+        if len(objectives) > 1:
+            names = [objective.metric for objective in objectives]
+            storage.set_study_system_attr(study_id, _SYSTEM_ATTR_METRIC_NAMES, names)
         for key, value in self._notes.items():
             storage.set_study_user_attr(study_id, key, value)
         for number in self._numbers():
@@ -129,17 +134,10 @@ class OptunaFile:
         trial = self._ledger.trials.get(number)
         if trial is None:  # asked for, but its process died before the log had it
             return create_trial(state=unfinished)
-        is_finished = trial.state not in (None, TrialState.INTERRUPTED)
-        params = self._params(trial)
-        values = _values(self._ledger, trial)
-        frozen = create_trial(
-            state=OPTUNA_STATE[trial.state] if trial.state and is_finished else unfinished,
-            values=values,
-            params=params,
-            distributions={name: self._distributions[name] for name in params},
-            intermediate_values=trial.values(self._ledger.metric),
-            user_attrs={"error": trial.error} if trial.error else {},
-        )
+        told = _told(self._ledger, trial, trial.state or TrialState.INTERRUPTED)
+        if trial.state in (None, TrialState.INTERRUPTED):
+            told = replace(told, state=unfinished, values=None)
+        frozen = told.frozen(self._params(trial), self._distributions, **_notes(trial))
         frozen.datetime_start = datetime.fromtimestamp(trial.first_start)
         if frozen.state.is_finished():
             frozen.datetime_complete = datetime.fromtimestamp(trial.last_event)
@@ -180,10 +178,17 @@ class _Journal(BaseJournalBackend):
         self._path, self._unwritten = path, []
 
 
-def _values(ledger: Ledger, trial: LedgerTrial) -> list[float] | None:
-    best = ledger.best(trial)
-    return [best[1]] if best and trial.state is TrialState.COMPLETE else None
+def _told(ledger: Ledger, trial: LedgerTrial, state: TrialState) -> Told:
+    """Return a trial in Optuna's terms; of a trade-off too, every epoch's value of the first."""
+    told = told_of(ledger.goals, state, trial.epochs, trial.footprint)
+    return replace(told, by_epoch=trial.values(ledger.metric))
+
+
+def _notes(trial: LedgerTrial) -> dict[str, Any]:
+    """Return the user attributes of a trial: what Optuna has no place for."""
+    return ({"error": trial.error} if trial.error else {}) | trial.footprint
 
 
 def _content(trial: FrozenTrial) -> tuple[Any, ...]:
-    return trial.number, trial.state, trial.values, trial.params, trial.intermediate_values
+    told = trial.state, trial.values, trial.params, trial.intermediate_values
+    return *told, trial.constraints, trial.user_attrs

@@ -8,28 +8,30 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, cast
 
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 from ray.tune.search.optuna import OptunaSearch
 from ray.tune.search.searcher import Searcher
 
+from search.goals import footprint_of
 from search.records import TrialState
 from search.space import Space
 from search.tune.ledger import Ledger
-from search.tune.optuna_file import OPTUNA_STATE
-from search.tune.points import PointKey, point_key, points
+from search.tune.points import PointKey, point_key, points, random_point
 from search.tune.sampler import SamplerMemory, distributions, reseed
+from search.tune.told import told_of
 from search.tune.unsaved import Unsaved
 
 NUM_REDRAWS = 10  # of the sampler, before an untried point is drawn at random; 2 of a slow one
 NUM_UNTRIED = 10_000  # of them, to draw from
+NUM_SCANNED = 100_000  # points of a large space, in search of untried ones
+NUM_BY_LUCK = 1000  # more of them, where what was scanned breaks constraints
 
 
 class StudySearch(Unsaved, OptunaSearch):
@@ -50,6 +52,8 @@ class StudySearch(Unsaved, OptunaSearch):
         past: Finished trials of another study over the same space, for the sampler to learn from.
         seed: Of the draws among untried points.
         is_enough: Asked before a trial starts that is not in the ledger yet.
+        is_excluded: (params) -> whether they are known to break a constraint, whatever they train
+            to: a drawn point of that kind costs no trial.
     """
 
     def __init__(
@@ -63,11 +67,14 @@ class StudySearch(Unsaved, OptunaSearch):
         past: Sequence[FrozenTrial] = (),
         seed: int = 0,
         is_enough: Callable[[], bool] = lambda: False,
+        is_excluded: Callable[[dict[str, Any]], bool] = lambda params: False,
     ) -> None:
+        objectives = ledger.goals.objectives
+        modes = ["max" if o.direction == "maximize" else "min" for o in objectives]
         super().__init__(
             space=space.suggest,
-            metric=ledger.metric,
-            mode="max" if ledger.direction == "maximize" else "min",
+            metric=[o.metric for o in objectives] if len(objectives) > 1 else ledger.metric,
+            mode=modes if len(objectives) > 1 else modes[0],
             storage=SamplerMemory(),
             sampler=sampler,
         )
@@ -78,9 +85,10 @@ class StudySearch(Unsaved, OptunaSearch):
         self._state_of = state_of
         self._ledger = ledger
         self._is_enough = is_enough
+        self._is_excluded = is_excluded
         self._draw_seed = seed
         self._random = random.Random(seed)
-        self._numbers: dict[str, int] = {}
+        self._configs: dict[str, dict[str, Any]] = {}
         self._tried: set[PointKey] = set()
         self._waiting: deque[tuple[int, dict[str, Any] | None]] = deque()
         self._next = max(max(ledger.trials, default=-1) + 1, len(start_points))
@@ -113,8 +121,9 @@ class StudySearch(Unsaved, OptunaSearch):
         else:
             self._next += 1
         self._tried.add(point_key(self._points, params))
-        self._ot_trials[trial_id], self._numbers[trial_id] = trial, number
-        return self._make_config(number, params)
+        self._ot_trials[trial_id] = trial
+        self._configs[trial_id] = self._make_config(number, params) | {"number": number}
+        return self._configs[trial_id]
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Do nothing: the ledger has every epoch, and samplers learn from trials that ended."""
@@ -122,20 +131,23 @@ class StudySearch(Unsaved, OptunaSearch):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Tell the sampler the state; the value of a complete trial is that of its best epoch."""
-        trial, number = self._ot_trials.pop(trial_id, None), self._numbers.pop(trial_id, -1)
+        """Tell the sampler the state; the values of a complete trial are of its best epoch."""
+        trial, config = self._ot_trials.pop(trial_id, None), self._configs.pop(trial_id, {})
         if trial is None:
             return
+        number = config["number"]
         state = self._state_of(trial_id, number, result, error)
-        known = self._ledger.trials.get(number)
-        values = known.values(self._ledger.metric) if known else {}
-        value, epoch = (result or {}).get(self._ledger.metric), (result or {}).get("epoch")
-        if value is not None and epoch:  # Tune may tell the log of an epoch after it tells us
-            values[epoch] = value
-        for epoch, value in sorted(values.items()):
+        known, last = self._ledger.trials.get(number), result or {}
+        epochs = dict(known.epochs) if known else {}
+        if last.get(self._ledger.metric) is not None and last.get("epoch"):
+            epochs[last["epoch"]] = last  # Tune may tell the log of an epoch after it tells us
+        footprint = (known.footprint if known else {}) or footprint_of(last)
+        told = told_of(self._ledger.goals, state, epochs, footprint, self._is_gaussian)
+        for epoch, value in sorted(told.by_epoch.items()):
             trial.report(value, epoch)
-        told, best = self._as_told(state, values)
-        self._study.tell(trial, best, state=told)
+        for name, excess in told.constraints.items():
+            trial.set_constraint(name, excess)
+        self._study.tell(trial, told.values, state=told.state)
 
     def _remember(self, start_points: Sequence[dict[str, Any]]) -> None:
         """Tell the sampler of the ledger's trials, and queue what is to be asked first."""
@@ -151,51 +163,46 @@ class StudySearch(Unsaved, OptunaSearch):
             if trial is None or trial.state in (None, TrialState.INTERRUPTED):
                 self._waiting.append((number, params))
             elif params is not None and trial.state is not None:
-                values = trial.values(self._ledger.metric)
-                told, best = self._as_told(trial.state, values)
-                self._study.add_trial(finished_trial(told, best, params, known, values))
+                goals = self._ledger.goals
+                told = told_of(goals, trial.state, trial.epochs, trial.footprint, self._is_gaussian)
+                self._study.add_trial(told.frozen(params, known))
         # They go on even if it is enough; what was only asked for does not.
         self._waiting = deque(sorted(self._waiting, key=lambda w: w[0] not in self._ledger.trials))
 
-    def _as_told(
-        self, state: TrialState, values: dict[int, float]
-    ) -> tuple[OptunaState, float | None]:
-        """Return state and value as the sampler hears them.
+    def _by_luck(self) -> list[dict[str, Any]]:
+        """Return a point worth a trial of a space too large to be scanned, if one is soon found."""
+        drawn = (random_point(self._points, self._random) for _ in range(NUM_BY_LUCK))
+        return list(islice((point for point in drawn if not self._is_known(point)), 1))
 
-        A Gaussian process learns from complete trials only. For it, one that was stopped counts
-        with its best epoch so far: a low bound of what it would have reached, far from the top.
-        """
-        told = OPTUNA_STATE[state]
-        best = (max if self._ledger.direction == "maximize" else min)(values.values(), default=None)
-        if told is OptunaState.PRUNED and isinstance(self._study.sampler, GPSampler):
-            told = OptunaState.COMPLETE
-        if told is not OptunaState.COMPLETE:
-            return told, None
-        return (told, best) if best is not None else (OptunaState.FAIL, None)
+    @property
+    def _is_gaussian(self) -> bool:
+        return isinstance(self._study.sampler, GPSampler)
+
+    def _is_known(self, params: dict[str, Any]) -> bool:
+        """Tell whether a trial of these params would teach nothing."""
+        return point_key(self._points, params) in self._tried or self._is_excluded(params)
 
     def _draw(self) -> tuple[optuna.Trial, dict[str, Any]] | None:
-        """Ask the sampler for a point not tried before, None when there is none left.
+        """Ask the sampler for a point worth a trial, None when there is none left.
 
-        A repeat stays open while the sampler is asked again, so that it looks elsewhere, and is
-        then told as failed: samplers do not learn from those.
+        A repeat, or a point known to break a constraint, stays open while the sampler is asked
+        again, so that it looks elsewhere, and is then told as failed: samplers do not learn from
+        those.
         """
         repeats: list[optuna.Trial] = []
         try:
             for _ in range(self._num_redraws):
                 trial = self._study.ask()
                 params = self._points.suggest(trial)
-                if point_key(self._points, params) not in self._tried:
+                if not self._is_known(params):
                     return trial, params
                 repeats.append(trial)
         finally:
             for repeat in repeats:
                 self._study.tell(repeat, state=OptunaState.FAIL)
-        fresh = (
-            point
-            for point in points(self._points, self._random)
-            if point_key(self._points, point) not in self._tried
-        )
-        untried = list(islice(fresh, NUM_UNTRIED))
+        scanned = islice(points(self._points, self._random), NUM_SCANNED)
+        fresh = (point for point in scanned if not self._is_known(point))
+        untried = list(islice(fresh, NUM_UNTRIED)) or self._by_luck()
         if not untried:
             return None
         known = distributions(self._points)
@@ -203,26 +210,3 @@ class StudySearch(Unsaved, OptunaSearch):
         self._study.enqueue_trial({n: v for n, v in point.items() if n in known})
         trial = self._study.ask()
         return trial, self._points.suggest(trial)
-
-
-def finished_trial(
-    state: OptunaState,
-    value: float | None,
-    params: Mapping[str, Any],
-    known: Mapping[str, BaseDistribution],
-    values: Mapping[int, float],
-) -> FrozenTrial:
-    """Return a trial that ended, as a study in memory takes it.
-
-    Args:
-        value: Of a complete trial.
-        known: Distributions of all searched parameters.
-        values: Epoch -> value.
-    """
-    return optuna.trial.create_trial(
-        state=state,
-        value=value,
-        params=dict(params),
-        distributions={name: known[name] for name in params},
-        intermediate_values=dict(values),
-    )

@@ -42,6 +42,16 @@ def _points(
         yield from _points(space, rng, position + 1, params | {parameter.name: value})
 
 
+def random_point(space: Space, rng: random.Random) -> dict[str, Any]:
+    """Return a point, every value of a parameter as likely as any other."""
+    params: dict[str, Any] = {}
+    for parameter in space.parameters:
+        if space.is_active(parameter.name, params):
+            values = parameter.values
+            params[parameter.name] = rng.choice(values) if values else _draw(parameter, rng)
+    return params
+
+
 def _draw(parameter: SpaceParameter, rng: random.Random) -> float:
     assert isinstance(parameter, Float), "everything else has values to count"
     if parameter.log:

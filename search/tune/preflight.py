@@ -6,13 +6,16 @@ import math
 import os
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from search.config import StudyConfig
 from search.errors import DatasetError
+from search.goals import architecture_of
 from search.slots import Slots
 from trainables.contract import Augmentation, StepCost
 from trainables.parameters import OWN_BACKBONES, default_params
@@ -33,6 +36,7 @@ class Backbone:
         mode: Arithmetic in which its trials train, a name of trainables/precision.py; "" for the
             rule there.
         costs: What its cheapest and its dearest configuration take; () where it was not measured.
+        footprints: Architecture -> footprint, of the default recipe if it is of this backbone.
     """
 
     name: str
@@ -41,6 +45,7 @@ class Backbone:
     error: str = ""
     mode: str = ""
     costs: tuple[StepCost, ...] = ()
+    footprints: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for a stage's marker."""
@@ -74,6 +79,7 @@ def probe_backbones(
     slots: Slots,
     dropping_paths: Collection[str] = (),
     trains: bool = True,
+    default: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[Backbone, ...]:
     """Build every backbone once in a worker: weights, shapes, fastest arithmetic, time and memory.
 
@@ -85,6 +91,7 @@ def probe_backbones(
         slots: What one trial gets.
         dropping_paths: Backbones that can be asked for drop_path.
         trains: Whether some trials train the backbone.
+        default: Complete params of the default recipe, to measure its footprint.
 
     Raises:
         DatasetError: A backbone cannot be built at a size, or its weights do not fit, or
@@ -96,8 +103,12 @@ def probe_backbones(
     calls = []
     for name, points in ends.items():
         drop_path = DROP_PATH_TRIED if name in dropping_paths else 0.0
-        own = {"wants_weights": wants and name not in OWN_BACKBONES, "drop_path": drop_path}
+        own: dict[str, Any] = {
+            "wants_weights": wants and name not in OWN_BACKBONES,
+            "drop_path": drop_path,
+        }
         given = {"name": name, "points": list(points), "num_classes": num_classes}
+        own["default"] = dict(default) if default.get("backbone") == name else {}
         calls.append(given | {"sizes_px": sizes} | own | shared)
     found = _run_probes(calls, slots)
     if problems := _problems(found, True in pretrained, folder):
@@ -150,6 +161,7 @@ def _probe(
     folder: Path | None,
     drop_path: float,
     trains: bool,
+    default: Mapping[str, Any],
 ) -> Backbone:
     """Run inside a worker."""
     import ray
@@ -164,11 +176,21 @@ def _probe(
         for size_px in sizes_px:
             build_classifier(params, num_classes, size_px, weights)
         mode, costs = measure_backbone(points, device, num_threads, trains=trains)
+        footprints = footprints_of(default, num_classes, device) if default else {}
     except Exception as error:
         return Backbone(name, None, 0, f"{type(error).__name__}: {error}")
-    return Backbone(
-        name, str(weights) if weights else None, costs[-1].num_parameters, "", mode, costs
-    )
+    source = str(weights) if weights else None
+    return Backbone(name, source, costs[-1].num_parameters, "", mode, costs, footprints)
+
+
+def footprints_of(
+    params: Mapping[str, Any], num_classes: int, device: str
+) -> dict[str, dict[str, float]]:
+    """Measure the footprint of complete params in this process, and name their architecture."""
+    from trainables.footprint import measure_footprint
+
+    measured = measure_footprint(params, num_classes, device=device)
+    return {architecture_of(params): asdict(measured)}
 
 
 def measure_backbone(
@@ -244,4 +266,25 @@ def missing_weights_warning(backbones: Sequence[Backbone], pretrained: Sequence[
     return (
         f"no pretrained weights for {', '.join(names)}: trained from random weights, and what "
         "`freeze` keeps stays random (name a folder of <model>.safetensors with --weights)"
+    )
+
+
+def default_recipe(config: StudyConfig) -> dict[str, Any]:
+    """Return the complete params of trial 0."""
+    return config.recipe | config.start_points[0]
+
+
+def default_warning(config: StudyConfig, footprints: Mapping[str, Mapping[str, float]]) -> str:
+    """Say which constraints the default recipe breaks, "" if none, or none that can be told yet.
+
+    Args:
+        footprints: Those that are known, by architecture.
+    """
+    network = architecture_of(default_recipe(config))
+    faults = config.goals.faults(footprints.get(network, {}))
+    if not faults:
+        return ""
+    return (
+        f"the default recipe breaks the constraints: {faults}. Trial 0 is not trained, and nothing "
+        "is compared with it: give the space another default, or loosen the constraint"
     )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from search.errors import TrialError
+from search.goals import footprint_of
 from search.records import TrialState
 from search.tune.checkpoints import remove_replaced
 from search.tune.failures import read_failure
@@ -82,6 +84,7 @@ class Recorder(Unsaved, Callback):
         if number not in self._open:  # a retry after a dead worker is the same trial
             self._open.add(number)
             self._note("start", number, config["searched"], config["seed"])
+            self._note_footprint(number, config)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
@@ -89,6 +92,7 @@ class Recorder(Unsaved, Callback):
         number = trial.config["number"]
         if result.get("warning"):
             self._say(result["warning"])
+        self._note_footprint(number, trial.config, footprint_of(result), "infeasible" in result)
         if result.get("epoch") is not None:
             self._num_troubles = 0
             self._note("epoch", number, result)
@@ -115,9 +119,15 @@ class Recorder(Unsaved, Callback):
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
     ) -> None:
-        number = trial.config["number"]
-        error = (trial.last_result or {}).get("failure", "")
-        self._end(trial, number, self._state_of(trial, False), error)
+        number, last = trial.config["number"], trial.last_result or {}
+        state = self._state_of(trial, False)
+        reason = last.get("failure", "")
+        if state is TrialState.INFEASIBLE:
+            known = self._ledger.trials[number]
+            reason = last.get("infeasible") or self._ledger.why_infeasible(
+                known, bool(known.epochs)
+            )
+        self._end(trial, number, state, reason)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """End a trial that Ray gave up: failed if its workers died, else it can go on one day."""
@@ -142,12 +152,31 @@ class Recorder(Unsaved, Callback):
         if self.fault is None and not needed and self._ledger.trials[number].checkpoint:
             shutil.rmtree(self._ledger.trials[number].checkpoint, ignore_errors=True)
 
+    def _note_footprint(
+        self,
+        number: int,
+        config: Mapping[str, Any],
+        measured: Mapping[str, float] = MappingProxyType({}),
+        is_final: bool = False,
+    ) -> None:
+        """Note what a trial's model costs; of two measurements of a network the first one stands.
+
+        Args:
+            is_final: The trial ended because of what it measured, which is then its own.
+        """
+        architecture = config["architecture"]
+        trial = self._ledger.trials.get(number)
+        first = self._ledger.footprints.get(architecture) or config["footprint"]
+        values = measured if is_final and measured else (first or measured)
+        if architecture and values and trial is not None and not trial.footprint:
+            self._note("footprint", number, architecture, dict(values))
+
     def _note(self, event: str, number: int, *values: Any) -> None:
         if self.fault is not None:  # later events without this one would tell another story
             return
         try:
             getattr(self._ledger, event)(number, *values)
-            if event != "checkpoint":
+            if event not in ("checkpoint", "footprint"):
                 self._on_change(self._ledger, event, number)
         except Exception as error:
             self.fault = error

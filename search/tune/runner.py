@@ -15,6 +15,7 @@ from ray.tune.search import Searcher
 from search.clock import Clock
 from search.config import StudyConfig
 from search.errors import TrialError
+from search.goals import architecture_of
 from search.records import TrialRecord, TrialState, fingerprint
 from search.results import ResultsFolder
 from search.slots import Slots
@@ -50,6 +51,14 @@ class Runner:
     notify: Callable[[str], None] = print
     disk_reason: Callable[[], str] = str
 
+    @property
+    def footprints(self) -> dict[str, dict[str, float]]:
+        """Footprints that the probe measured already, by architecture."""
+        found: dict[str, dict[str, float]] = {}
+        for backbone in self.backbones.values():
+            found |= backbone.footprints
+        return found
+
     def request(
         self,
         number: int,
@@ -59,11 +68,18 @@ class Runner:
         stop_epoch: int | None = None,
         keep_model: bool = False,
         resume_from: str = "",
+        footprint: Mapping[str, float] | None = None,
     ) -> Request:
-        """Describe one training: what the space left out is as in the default recipe."""
+        """Describe one training: what the space left out is as in the default recipe.
+
+        Args:
+            footprint: What its network costs, {} to have it measured; None not to ask for it, nor
+                to judge by the constraints.
+        """
         params = self.config.recipe_of(searched) | dict(searched)
         max_epochs = self.config.budget.max_epochs
         backbone = self.backbones[params["backbone"]]
+        limits = [(limit.metric, limit.sign, limit.bound) for limit in self.config.constraints]
         return Request(
             number=number,
             params=params,
@@ -78,6 +94,9 @@ class Runner:
             memory_bytes=self.slots.memory_bytes if self.slots else None,
             resume_from=resume_from,
             keep_model=keep_model,
+            architecture="" if footprint is None else architecture_of(params),
+            footprint=dict(footprint or {}),
+            constraints=() if footprint is None else tuple(limits),
         )
 
     def run(

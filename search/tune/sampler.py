@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+import copy
+from collections.abc import Container, Sequence
 from itertools import chain
 
+import numpy as np
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -17,6 +19,7 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from search.pareto import Floats, as_points, preference
 from search.space import Choice, Float, Int, Space
 
 NUM_LATEST, NUM_BEST = 350, 50
@@ -28,7 +31,14 @@ class SamplerMemory(InMemoryStorage):
 
     A sampler's time grows with what it learns from: of ten thousand trials a quarter of a second
     for each new one, to tell the poor ones from the others ever more exactly.
+
+    A Gaussian process learns from complete trials only. One that was never trained, since it breaks
+    a constraint, is shown to it as bad as the worst of them: so it learns where the limit lies.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._best_of_older: tuple[tuple[int, int], list[int]] = (0, -1), []
 
     def get_all_trials(
         self,
@@ -40,15 +50,63 @@ class SamplerMemory(InMemoryStorage):
         trials = super().get_all_trials(study_id, deepcopy, states)
         if states is None or TrialState.COMPLETE not in states:
             return trials
+        if TrialState.PRUNED not in states:
+            trials = self._with_untrained(study_id, trials)
         ended = [trial for trial in trials if trial.state.is_finished()]
         if len(ended) <= NUM_LATEST + NUM_BEST:
             return trials
-        (direction,) = self.get_study_directions(study_id)
-        sign = -1.0 if direction is StudyDirection.MAXIMIZE else 1.0
-        older = [trial for trial in ended[:-NUM_LATEST] if trial.state is TrialState.COMPLETE]
-        best = sorted(older, key=lambda trial: sign * (trial.value or 0.0))[:NUM_BEST]
-        kept = {trial.number for trial in chain(best, ended[-NUM_LATEST:])}
+        older = ended[:-NUM_LATEST]
+        which = len(older), older[-1].number
+        if self._best_of_older[0] != which:
+            self._best_of_older = which, self._best(study_id, older)
+        kept = {*self._best_of_older[1], *(trial.number for trial in ended[-NUM_LATEST:])}
         return [t for t in trials if t.number in kept or not t.state.is_finished()]
+
+    def _best(self, study_id: int, older: Sequence[FrozenTrial]) -> list[int]:
+        """Return the numbers of the best complete trials: those nearest to the front."""
+        complete = [t for t in older if t.state is TrialState.COMPLETE and not is_infeasible(t)]
+        wanted = preference(self._worths(study_id, complete), NUM_BEST)
+        order = sorted(range(len(complete)), key=lambda k: wanted[k])
+        return [complete[k].number for k in order[:NUM_BEST]]
+
+    def _worths(self, study_id: int, trials: Sequence[FrozenTrial]) -> Floats:
+        """Return the values of complete trials (N, K) so that more is better."""
+        directions = self.get_study_directions(study_id)
+        signs = [1.0 if d is StudyDirection.MAXIMIZE else -1.0 for d in directions]
+        return np.asarray(as_points([t.values for t in trials]) * np.array(signs))
+
+    def _with_untrained(self, study_id: int, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        """Add the trials that break a constraint and have no value, as bad as the worst one."""
+        complete = [t for t in trials if t.state is TrialState.COMPLETE]
+        ended = super().get_all_trials(study_id, deepcopy=False, states=(TrialState.PRUNED,))
+        untrained = [trial for trial in ended if is_infeasible(trial)]
+        if not complete or not untrained:
+            return trials
+        directions = self.get_study_directions(study_id)
+        columns = zip(directions, zip(*(t.values for t in complete), strict=True), strict=True)
+        worst = [min(c) if d is StudyDirection.MAXIMIZE else max(c) for d, c in columns]
+        limits = [trial.constraints for trial in complete]
+        most = {name: max(limit.get(name, 0.0) for limit in limits) for name in limits[0]}
+        shown = [_as_if_complete(trial, worst, most) for trial in untrained]
+        return sorted(chain(trials, shown), key=lambda trial: trial.number)
+
+
+def _as_if_complete(
+    trial: FrozenTrial, values: list[float], constraints: dict[str, float]
+) -> FrozenTrial:
+    """Return a trial with values; of the constraints, those that it was not told."""
+    shown = copy.copy(trial)
+    shown.state, shown.values = TrialState.COMPLETE, values
+    shown.system_attrs = dict(trial.system_attrs)
+    for name, excess in constraints.items():
+        if name not in trial.constraints:
+            shown.set_constraint(name, excess)
+    return shown
+
+
+def is_infeasible(trial: FrozenTrial) -> bool:
+    """Tell whether a trial was told to break a constraint."""
+    return any(excess > 0 for excess in trial.constraints.values())
 
 
 def make_sampler(

@@ -9,6 +9,7 @@ from typing import Any
 
 from search.config import StudyConfig
 from search.errors import TrialError
+from search.goals import architecture_of
 from search.records import (
     EpochRecord,
     SearchOutcome,
@@ -73,7 +74,7 @@ def search_trials(runner: Runner, warm_start: WarmStart | None = None) -> Search
         write_study_tables(results, ledger)
     write_importance(results, ledger, config.search_space, config.seed)
     runner.clock.check()
-    _raise_if_all_failed(ledger, results)
+    _raise_if_nothing_to_rank(ledger, results)
     reason = limits.reason or _how_it_ended(config, ledger, searcher)
     seconds = time.monotonic() - begin
     return SearchOutcome(ledger.trial_records(), ledger.epoch_records(), reason, seconds)
@@ -81,7 +82,8 @@ def search_trials(runner: Runner, warm_start: WarmStart | None = None) -> Search
 
 def open_ledger(config: StudyConfig, results: ResultsFolder) -> Ledger:
     """Read what the study's trials have done so far."""
-    return Ledger(results.events, config.objective.metric, config.objective.direction)
+    objective = config.objective
+    return Ledger(results.events, objective.metric, objective.direction, goals=config.goals)
 
 
 def load_outcome(
@@ -117,6 +119,8 @@ def _how_it_ended(config: StudyConfig, ledger: Ledger, searcher: StudySearch) ->
     if enough and len(ledger.finished()) < config.budget.num_trials:
         return enough
     count = config.search_space.num_configurations
+    if searcher.is_exhausted and config.constraints:
+        return "every configuration that may satisfy the constraints was tried"
     if searcher.is_exhausted or count == config.num_trials:
         return f"all {count} configurations of the space were tried"
     return "all trials done"
@@ -133,8 +137,18 @@ def _make_searcher(
     def make_config(number: int, searched: dict[str, Any]) -> dict[str, Any]:
         past = ledger.trials.get(number)
         resume_from = past.checkpoint if past else ""
-        seed = config.seed + number
-        return runner.request(number, searched, seed, resume_from=resume_from).to_config()
+        network = architecture_of(config.recipe_of(searched) | searched)
+        footprint = ledger.footprints.get(network) or runner.footprints.get(network) or {}
+        return runner.request(
+            number,
+            searched,
+            config.seed + number,
+            resume_from=resume_from,
+            footprint=footprint,
+        ).to_config()
+
+    def is_excluded(searched: dict[str, Any]) -> bool:
+        return ledger.excludes(architecture_of(config.recipe_of(searched) | searched))
 
     def ended(trial_id: str, number: int, result: dict[str, Any] | None, error: bool) -> TrialState:
         return state_of(
@@ -159,18 +173,28 @@ def _make_searcher(
             num_startup_trials(config.budget.num_trials),
         ),
         config.start_points + (warm_start.start_points(config) if warm_start else []),
-        warm_start.frozen_trials(space) if warm_start else (),
+        warm_start.frozen_trials(space, config.goals) if warm_start else (),
         config.seed,
         lambda: bool(why_no_more(config.budget, ledger)),
+        is_excluded if config.constraints else lambda searched: False,
     )
 
 
-def _raise_if_all_failed(ledger: Ledger, results: ResultsFolder) -> None:
-    if not all_failed(ledger):
-        return
-    reasons = Counter(t.error for t in ledger.finished())
-    reason, count = reasons.most_common(1)[0]
-    raise TrialError(
-        f"all {len(ledger.finished())} trials failed, {count} of them with: {reason}. "
-        f"Logs: {results.study / 'logs'}. Mend the cause, then start again with --fresh."
-    )
+def _raise_if_nothing_to_rank(ledger: Ledger, results: ResultsFolder) -> None:
+    """Raise if every trial failed, or broke a constraint, with the most common reason."""
+    ended = ledger.finished()
+    infeasible = [trial for trial in ended if trial.state is TrialState.INFEASIBLE]
+    reasons = Counter(trial.error for trial in infeasible or ended)
+    if all_failed(ledger) and not infeasible:
+        reason, count = reasons.most_common(1)[0]
+        raise TrialError(
+            f"all {len(ended)} trials failed, {count} of them with: {reason}. "
+            f"Logs: {results.study / 'logs'}. Mend the cause, then start again with --fresh."
+        )
+    states = {trial.state for trial in ledger.trials.values() if trial.epochs}
+    if infeasible and states <= {TrialState.INFEASIBLE, TrialState.FAILED}:
+        reason, count = reasons.most_common(1)[0]
+        raise TrialError(
+            f"none of {len(ended)} trials satisfies the constraints, such as: {reason}. "
+            "Loosen them, or widen the space; a changed study starts with --fresh."
+        )

@@ -11,25 +11,25 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial
-from optuna.trial import TrialState as OptunaState
 
 from search.config import StudyConfig, load_study
 from search.errors import ResultsError, SpaceError
+from search.goals import Goals
 from search.identity import study_identity
 from search.ranges import same
 from search.records import TrialState, write_json
 from search.results import ResultsFolder
 from search.space import Fixed, Space
 from search.trainable_table import TRAINABLE
-from search.tune.ledger import Ledger, LedgerTrial
-from search.tune.optuna_search import finished_trial
+from search.tune.ledger import Ledger
 from search.tune.points import point_key
 from search.tune.sampler import distributions
+from search.tune.told import Told, told_of
 
 NUM_START_POINTS = 3
 _OF_THE_SPLIT = ("the images", "seed", "dataset.val_fraction", "dataset.test_fraction")
@@ -45,6 +45,7 @@ class PastTrial:
         params: Searched params, as they are here.
         state: "complete" or "pruned".
         value: Of its best epoch; values: epoch -> value.
+        figures: Every metric that is known of it: its best epoch's, and its footprint.
     """
 
     number: int
@@ -52,6 +53,7 @@ class PastTrial:
     state: str
     value: float
     values: dict[int, float]
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,31 +78,29 @@ class WarmStart:
     num_test_looks: int = 0
 
     def start_points(self, config: StudyConfig) -> list[dict[str, Any]]:
-        """Return the params of the best complete trials that the study does not start with."""
+        """Return the params of the best complete trials that the study does not start with.
+
+        None that is known to break a constraint of this study.
+        """
         space = config.search_space
         seen = {point_key(space, point) for point in config.start_points}
         chosen: list[dict[str, Any]] = []
         for trial in self.trials:
             key = point_key(space, trial.params)
-            if trial.state == TrialState.COMPLETE.value and key not in seen:
+            is_allowed = not config.goals.faults(trial.figures)
+            if trial.state == TrialState.COMPLETE.value and key not in seen and is_allowed:
                 seen.add(key)
                 chosen.append(trial.params)
         return chosen[:NUM_START_POINTS]
 
-    def frozen_trials(self, space: Space) -> list[FrozenTrial]:
+    def frozen_trials(self, space: Space, goals: Goals) -> list[FrozenTrial]:
         """Return what the sampler learns from, in the other study's order."""
         if self.differences:
             return []
         known = distributions(space)
         return [
-            finished_trial(
-                OptunaState[t.state.upper()],
-                t.value if t.state == TrialState.COMPLETE.value else None,
-                t.params,
-                known,
-                t.values,
-            )
-            for t in sorted(self.trials, key=lambda trial: trial.number)
+            _told(trial, goals).frozen(trial.params, known)
+            for trial in sorted(self.trials, key=lambda trial: trial.number)
         ]
 
     def text(self, config: StudyConfig) -> str:
@@ -119,7 +119,7 @@ def read_other_study(config: StudyConfig, folder: Path) -> WarmStart:
     """Read what another study offers to this one.
 
     Raises:
-        ResultsError: It is no study, has another objective, or none of its trials fits.
+        ResultsError: It is no study, has another (first) objective, or none of its trials fits.
     """
     where = f"--warm-start {folder}"
     other = ResultsFolder(folder.resolve())
@@ -132,7 +132,7 @@ def read_other_study(config: StudyConfig, folder: Path) -> WarmStart:
         there = load_study(other.study_file)
     except SpaceError as error:
         raise ResultsError(f"{where}: must hold a study that can be read, got {error}") from error
-    if there.objective != config.objective:
+    if there.objective.metric != config.objective.metric:
         raise ResultsError(
             f"{where}: must have the objective {config.objective.metric}, got "
             f"{there.objective.metric}. Name another study, or change objective.metric."
@@ -162,7 +162,7 @@ def take_warm_start(
         return None
     found = read_other_study(config, folder)
     other = ResultsFolder(folder.resolve())
-    differences = tuple(_differences(config, results, other))
+    differences = tuple(_differences(config, results, other) + _unmeasured(config, results, found))
     same_test = not any(text.startswith(_OF_THE_SPLIT) for text in differences)
     looks = other.read_marker("evaluate").get("times", 0) if same_test else 0
     found = replace(found, differences=differences, num_test_looks=looks)
@@ -241,16 +241,38 @@ def _fitting(
         if reason:
             skipped[reason] += 1
         else:
-            found.append(_past_trial(trial, state, point, best[1], ledger.metric))
+            values, figures = trial.values(ledger.metric), ledger.figures(trial)
+            found.append(PastTrial(trial.number, point, state, best[1], values, figures))
     sign = -1.0 if ledger.direction == "maximize" else 1.0
     found.sort(key=lambda trial: (trial.state, sign * trial.value, trial.number))
     return tuple(found), dict(skipped.most_common())
 
 
-def _past_trial(
-    trial: LedgerTrial, state: str, point: dict[str, Any], best: float, metric: str
-) -> PastTrial:
-    return PastTrial(trial.number, point, state, best, trial.values(metric))
+def _told(trial: PastTrial, goals: Goals) -> Told:
+    """Return a trial in Optuna's terms, its values those that matter here."""
+    epochs: dict[int, dict[str, float]] = {e: {goals.metric: v} for e, v in trial.values.items()}
+    best = next((e for e, value in trial.values.items() if value == trial.value), None)
+    if best is not None:
+        epochs[best] |= trial.figures
+    return told_of(goals, TrialState(trial.state), epochs, trial.figures)
+
+
+def _unmeasured(config: StudyConfig, results: ResultsFolder, found: WarmStart) -> list[str]:
+    """List the metrics that count here and are not known of the trials there, or not of here."""
+    wanted = config.goals.metrics
+    missing = [name for name in wanted if any(name not in t.figures for t in found.trials)]
+    processors = {_processor(results), _processor(ResultsFolder(Path(found.source)))}
+    if "latency_ms" in wanted and "latency_ms" not in missing and len(processors) > 1:
+        missing.append("latency_ms")
+    return [f"{name} has to be measured anew" for name in missing if name != config.goals.metric]
+
+
+def _processor(results: ResultsFolder) -> str:
+    try:
+        value = json.loads(results.environment.read_text(encoding="utf-8"))
+        return str(value["hardware"]["processor"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _differences(config: StudyConfig, results: ResultsFolder, other: ResultsFolder) -> list[str]:

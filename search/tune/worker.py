@@ -13,7 +13,7 @@ import time
 import traceback
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,10 @@ from typing import Any
 from ray import tune
 
 from search.errors import DatasetError
+from search.goals import Constraint, Goals
 from search.records import Ids, ImageCache
 from trainables.contract import EpochReport, TrialInputs
+from trainables.parameters import TRAINABLES
 
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_SECONDS = float(os.environ.get("SEED_SEARCH_CHECKPOINT_SECONDS", "30"))
@@ -53,6 +55,9 @@ class Request:
         searched: The active params of the space, as tables show them.
         mode: Arithmetic of the backbone; memory_bytes: what batches may take; see TrialInputs.
         keep_model: Give the trained model back as the last checkpoint.
+        architecture: Name of its network where its footprint is asked for, "" where it is not.
+        footprint: Metric -> value, where it is known already; {} to measure it.
+        constraints: Metric, sign and bound of each limit to keep.
     """
 
     number: int
@@ -68,6 +73,9 @@ class Request:
     memory_bytes: int | None = None
     resume_from: str = ""
     keep_model: bool = False
+    architecture: str = ""
+    footprint: dict[str, float] = field(default_factory=dict)
+    constraints: tuple[tuple[str, str, float], ...] = ()
 
     def to_config(self) -> dict[str, Any]:
         return asdict(self)
@@ -128,15 +136,19 @@ def _train(request: Request, training_set: TrainingSet) -> None:
         device=device,
     )
     where = {"node": platform.node(), "worker": str(os.getpid())}
+    news = _measure_footprint(request, len(data.classes), device)
+    if reason := _faults(request, news):
+        tune.report(news | {"infeasible": reason})
+        return
     inputs, warning = _inputs(request, data, device), ""
     if inputs.resume_from is None and _checkpoints(request):
         warning = "a checkpoint was unreadable: its training began again at the first epoch"
     saved_at = time.monotonic()
 
     def report(epoch: EpochReport, save: Callable[[Path], None]) -> None:
-        nonlocal saved_at, warning
-        metrics = asdict(epoch) | where | {"warning": warning}
-        warning = ""
+        nonlocal saved_at, warning, news
+        metrics = asdict(epoch) | where | {"warning": warning} | news
+        warning, news = "", {}
         # The last epoch of a kept model is followed at once by the model itself.
         if time.monotonic() - saved_at < CHECKPOINT_SECONDS or epoch.epoch >= request.stop_epoch:
             tune.report(metrics)
@@ -154,6 +166,21 @@ def _train(request: Request, training_set: TrainingSet) -> None:
     model = module.train(replace(inputs, feature_store=training_set.feature_store), report)
     if request.keep_model:
         _give_back(model, request, training_set.cache)
+
+
+def _measure_footprint(request: Request, num_classes: int, device: str) -> dict[str, Any]:
+    """Return the footprint if it is asked for and not known yet; it goes with the first report."""
+    if not request.architecture or request.footprint or request.trainable not in TRAINABLES:
+        return {}
+    from trainables.footprint import measure_footprint
+
+    return asdict(measure_footprint(request.params, num_classes, device=device))
+
+
+def _faults(request: Request, measured: dict[str, Any]) -> str:
+    """Say which limits the network breaks, whatever its training would come to; "" if none."""
+    constraints = tuple(Constraint(*limit) for limit in request.constraints)
+    return Goals((), constraints).faults(request.footprint or measured)
 
 
 def _inputs(request: Request, data: Any, device: str) -> TrialInputs:

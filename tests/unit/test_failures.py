@@ -42,6 +42,7 @@ class FakeTrial:
     def __init__(self, folder: Path, number: int, error: str, num_failures: int = 1) -> None:
         self.config = {
             "number": number, "searched": {}, "seed": 0, "memory_bytes": MEMORY,
+            "architecture": "", "footprint": {},
             "keep_model": False,
         }  # fmt: skip
         self.trial_id = str(number)

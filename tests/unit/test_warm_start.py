@@ -127,7 +127,7 @@ def test_past_trials_teach_the_sampler_but_have_no_number(
         ledger,
         make_sampler("tpe", seed=0, num_startup=4),
         config.start_points + taken.start_points(config),
-        taken.frozen_trials(config.search_space),
+        taken.frozen_trials(config.search_space, config.goals),
     )
     known = search._study.trials
     states = [Optuna.COMPLETE, Optuna.COMPLETE, Optuna.PRUNED, Optuna.COMPLETE]
@@ -147,7 +147,7 @@ def test_values_of_another_scale_do_not_count(
     config = study(tmp_path, "this", override)
     taken = take_warm_start(config, results_of(tmp_path, config), other.root)
     assert taken is not None
-    assert taken.frozen_trials(config.search_space) == []
+    assert taken.frozen_trials(config.search_space, config.goals) == []
     assert len(taken.start_points(config)) == 3
     name, value = override.split("=")
     assert f"its values do not count, since {name} is {value}, not" in taken.text(config)
@@ -159,7 +159,7 @@ def test_values_from_other_images_do_not_count(tmp_path: Path, other: ResultsFol
     results.mark_done("images", "other images", 0.0)
     taken = take_warm_start(config, results, other.root)
     assert taken is not None
-    assert taken.frozen_trials(config.search_space) == []
+    assert taken.frozen_trials(config.search_space, config.goals) == []
     assert "the images are others here" in taken.text(config)
 
 
