@@ -39,10 +39,11 @@ def measure_optimism(
         "num_finalists": len(finalists),
         "num_trials": len(values),
     }
-    return found | {"text": _text(found)}
+    return found | {"text": _text(found, confirmation.std or 0.0)}
 
 
-def _text(found: dict[str, Any]) -> str:
+def _text(found: dict[str, Any], spread: float) -> str:
+    """Say it in one sentence; `spread` is the standard deviation between seeds."""
     many = f"the best of {found['num_trials']} trials"
     start = (
         f"{many} (trial {found['best_trial']}) reached {found['search_value']:.4f} in the search"
@@ -50,6 +51,8 @@ def _text(found: dict[str, Any]) -> str:
     again = f"and {found['confirmed_mean']:.4f} on average with fresh seeds"
     if found["best"] <= 0:
         return f"{start} {again}: the search did not flatter it"
+    if found["best"] <= spread:
+        return f"{start} {again}: no more too good than seeds differ"
     mean = ""
     if found["num_finalists"] > 1:
         mean = f" (the {found['num_finalists']} finalists on average by {found['finalists']:+.4f})"

@@ -110,8 +110,10 @@ def wilson_interval(successes: Numbers, trials: Numbers) -> tuple[Floats, Floats
     centre = (rate + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(rate * (1 - rate) / n + z**2 / (4 * n**2))
     seen = np.asarray(trials) > 0
-    low = np.where(seen, np.clip(centre - half, 0.0, 1.0), 0.0)
-    return low, np.where(seen, np.clip(centre + half, 0.0, 1.0), 1.0)
+    # All or none right: rounding must not leave the rate itself outside.
+    low, high = np.minimum(centre - half, rate), np.maximum(centre + half, rate)
+    low = np.where(seen, np.clip(low, 0.0, 1.0), 0.0)
+    return low, np.where(seen, np.clip(high, 0.0, 1.0), 1.0)
 
 
 def proportion(successes: float, trials: int) -> Metric:
@@ -142,7 +144,7 @@ def mean_of_proportions(successes: Ids, trials: Ids) -> Metric:
     effective = rates.mean() * (1 - rates.mean()) / variance
     value = float((hits / n).mean())
     low, high = wilson_interval(np.array([value * effective]), np.array([effective]))
-    return Metric(value, min(float(low[0]), value), max(float(high[0]), value))
+    return Metric(value, float(low[0]), float(high[0]))
 
 
 def f1_interval(hits: Ids, named: Ids) -> tuple[Floats, Floats]:

@@ -61,7 +61,8 @@ class TableView:
 def column_title(table: Table, column: str) -> str:
     """Name a column for people; a column that holds a metric says which."""
     plain = {"number": "trial", "epochs_run": "epochs", "fanova": "f-ANOVA", "f1": "F1",
-             "ped_anova": "PED-ANOVA", "best_epoch": "best epoch"}  # fmt: skip
+             "ped_anova": "PED-ANOVA", "best_epoch": "best epoch", "mcnemar_p": "McNemar p",
+             "f1_interval": "F1 interval"}  # fmt: skip
     if column == "best_value":
         return metric_title(table.kinds[column])
     return plain.get(column) or column.removeprefix("params.").replace("_", " ")

@@ -111,7 +111,7 @@ def retrain(
     slots = plan(study, backbones)
     beside, left_out = _rivals(study, outcome, confirmation, identity, slots.count)
     labels = [candidate_name(trial) for trial in (winner, *beside)]
-    study.terminal.line("retrain", f"{' and '.join(labels)} on train + val")
+    study.terminal.line("retrain", f"{', '.join(labels)} on train + val")
     with study.board("retrain", len(labels), labels) as on_change:
         runner = make_runner(study, data, backbones, slots, on_change)
         schedule = runner.request(0, winner.params, 0).params["schedule"]

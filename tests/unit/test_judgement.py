@@ -62,6 +62,13 @@ def test_a_value_that_held_is_not_called_luck() -> None:
     assert found["text"].endswith("the search did not flatter it")
 
 
+def test_less_than_seeds_differ_is_not_called_luck_either() -> None:
+    chosen = replace(confirmed({4: 0.89, 0: 0.8}), std=0.02)
+    found = measure_optimism(TRIALS, chosen, "maximize")
+    assert found is not None
+    assert found["text"].endswith("no more too good than seeds differ")
+
+
 def test_without_a_confirmed_finalist_there_is_nothing_to_say() -> None:
     nobody = Confirmation((), DEFAULT, None, None)
     assert measure_optimism(TRIALS, nobody, "maximize") is None
