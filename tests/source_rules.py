@@ -55,7 +55,14 @@ FREE_OF: dict[tuple[str, ...], tuple[str, ...]] = {
     ("search.data", "search.export", "trainables"): ("ray", "optuna"),
 }
 # The commands answer `--help`, and wrong input, without waiting for any of them.
-QUICK = ("search.data.__main__", "search.finished", "search.plan", "search.predict", "search.run")
+QUICK = (
+    "search.compare",
+    "search.data.__main__",
+    "search.finished",
+    "search.plan",
+    "search.predict",
+    "search.run",
+)
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 
 MAX_FILE_LINES = 320  # written to be under 300 and 40; the rest is room for a rename
