@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from search.calibration import temperature_epoch
 from search.records import Confirmation, ConfirmRun, TrialRecord, TrialState, write_csv
 from search.select import rank_trials
 from search.tune.ledger import Ledger
@@ -31,7 +32,7 @@ def confirm_trials(
         seconds_to_keep: Of the time limit, for the stages that follow.
 
     Returns:
-        All runs, and the winner by mean over the seeds that every candidate has.
+        All runs, and the winner and runner-up by mean over the seeds that every candidate has.
     """
     config, results, clock = runner.config, runner.results, runner.clock
     candidates = confirm_candidates(finalists, default)
@@ -98,14 +99,16 @@ def choose_winner(
         return Confirmation(tuple(runs), winner, None, None, note)
     sign = 1 if direction == "maximize" else -1
     means = {n: statistics.fmean(_values(done, shared)) for n, done in started.items()}
-    number = max(means, key=lambda n: (sign * means[n], -n))
-    values = _values(started[number], shared)
+    ranked = sorted(means, key=lambda n: (-sign * means[n], n))
+    values = _values(started[ranked[0]], shared)
     return Confirmation(
         runs=tuple(runs),
-        winner=by_number[number],
-        mean=means[number],
+        winner=by_number[ranked[0]],
+        mean=means[ranked[0]],
         std=statistics.stdev(values) if len(values) > 1 else None,
         num_seeds=len(shared),
+        means={number: means[number] for number in ranked},
+        runner_up=by_number[ranked[1]] if len(ranked) > 1 else None,
     )
 
 
@@ -120,7 +123,9 @@ def _run(ledger: Ledger, request: Request, trial: TrialRecord) -> ConfirmRun | N
     done = ledger.trials.get(request.number)
     if done is None or (not done.epochs and done.state is not TrialState.FAILED):
         return None
-    best = ledger.best(done)
+    best, last = ledger.best(done), max(done.epochs, default=0)
+    stop = temperature_epoch(request.params["schedule"], best[0] if best else None, last)
+    row = done.epochs.get(stop, {})
     return ConfirmRun(
         candidate=candidate_name(trial),
         trial_number=trial.number,
@@ -128,7 +133,8 @@ def _run(ledger: Ledger, request: Request, trial: TrialRecord) -> ConfirmRun | N
         seed=request.seed,
         value=best[1] if best else None,
         best_epoch=best[0] if best else None,
-        epochs_run=max(done.epochs, default=0),
+        epochs_run=last,
         seconds=round(done.seconds, 2),
         error=done.error,
+        temperature=row.get("val_temperature") if done.state is TrialState.COMPLETE else None,
     )

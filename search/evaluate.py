@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from search.calibration import Temperature, describe_calibration
 from search.data.loader import open_trial_data
 from search.errors import ResultsError
 from search.records import (
@@ -24,8 +25,9 @@ from search.records import (
     write_json,
 )
 from search.results import ResultsFolder
-from search.scores import compare_models, per_class_scores, score_predictions
+from search.scores import per_class_scores, score_predictions, tempered
 from search.statistics import Floats
+from search.verdicts import compare_models
 from trainables.saved import INFO_FILE, load_model, predict_probabilities
 
 BATCH_SIZE = 128
@@ -38,6 +40,8 @@ def evaluate_on_test(
     index: DatasetIndex,
     *,
     baseline_folder: Path | None,
+    runner_up: str = "",
+    cautions: Sequence[str] = (),
     device: str = "cpu",
     num_threads: int = 1,
 ) -> Evaluation:
@@ -46,6 +50,8 @@ def evaluate_on_test(
     Args:
         baseline_folder: The default recipe retrained alike, judged on the same images; a folder
             without a model, or None, leaves the comparison out.
+        runner_up: Name of the next best, if its model was to be put into `results.runner_up`.
+        cautions: What the score must be read with.
         num_threads: CPU threads the prediction may use.
 
     Raises:
@@ -61,16 +67,37 @@ def evaluate_on_test(
         batches = data.clean_batches(ids, batch_size=BATCH_SIZE)
         return predict_probabilities(model, batches, device)
 
-    y_true, probabilities = predict(results.best)
+    y_true, raw = predict(results.best)
+    temperature = _read_temperature(results.best)
+    probabilities = tempered(raw, temperature.value)
     evaluation = Evaluation(
         cache.classes, ids, y_true, probabilities, score_predictions(y_true, probabilities)
     )
-    comparison = None
+    told: dict[str, Any] = {"comparison": None, "runner_up": None}
     if baseline_folder is not None and (baseline_folder / INFO_FILE).exists():
-        _, baseline = predict(baseline_folder)
-        comparison = compare_models(y_true, probabilities, baseline)
-    _write_evaluation(results, evaluation, index, comparison)
+        told["comparison"] = compare_models(y_true, raw, predict(baseline_folder)[1])
+    if runner_up and (results.runner_up / INFO_FILE).exists():
+        told["runner_up"] = compare_models(y_true, raw, predict(results.runner_up)[1], runner_up)
+    elif runner_up:
+        text = f"The runner-up, {runner_up}, could not be trained on train + val."
+        told["runner_up"] = {"name": runner_up, "text": text}
+    told["calibration"] = describe_calibration(y_true, raw, temperature)
+    _write_evaluation(results, evaluation, index, told | {"cautions": list(cautions)})
     return evaluation
+
+
+def _read_temperature(folder: Path) -> Temperature:
+    """Return a model's temperature, none where it has no record of it."""
+    try:
+        return Temperature(**json.loads((folder / "calibration.json").read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return Temperature()
+
+
+def read_cautions(results: ResultsFolder) -> list[str]:
+    """Return what the test score must be read with."""
+    written = json.loads((results.test / "metrics.json").read_text(encoding="utf-8"))
+    return list(written.get("cautions", ()))
 
 
 def _check_classes(folder: Path, found: Sequence[str], expected: Sequence[str]) -> None:
@@ -85,7 +112,7 @@ def _write_evaluation(
     results: ResultsFolder,
     evaluation: Evaluation,
     index: DatasetIndex,
-    comparison: dict[str, Any] | None,
+    told: dict[str, Any],
 ) -> None:
     classes = evaluation.classes
     predicted = evaluation.probabilities.argmax(axis=1)
@@ -110,9 +137,9 @@ def _write_evaluation(
         {
             "metrics": evaluation.metrics,
             "per_class": per_class_scores(classes, evaluation.y_true, predicted),
-            "comparison": comparison,
             "num_images": len(evaluation.ids),
-        },
+        }
+        | told,
     )
 
 

@@ -37,7 +37,8 @@ From Python:
     )
     with torch.inference_mode():
         logits = model.eval()(torch.from_numpy(image).permute(2, 0, 1)[None])
-    print(info.classes[int(logits.argmax())])
+    chances = (logits / info.temperature).softmax(1)[0]
+    print(info.classes[int(chances.argmax())], float(chances.max()))
 """
 
 

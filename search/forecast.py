@@ -15,7 +15,11 @@ from typing import Any
 from search.budget_section import BudgetConfig
 from search.config import StudyConfig
 from search.rungs import expected_epochs, ladders
-from search.select import SECONDS_FOR_TEST_AND_REPORT, SECONDS_TO_START_WORKERS
+from search.select import (
+    SECONDS_FOR_TEST_AND_REPORT,
+    SECONDS_TO_START_WORKERS,
+    num_retrainings,
+)
 from search.trainable_table import TRAINABLE
 from trainables.contract import StepCost
 from trainables.parameters import OWN_BACKBONES
@@ -217,7 +221,8 @@ def seconds_after_search(
     each = sorted(epoch_seconds(point, costs, images) for point in _measured(config, costs))
     wanted = config.confirm
     runs = (wanted.top_k + 1) * wanted.num_seeds
-    rounds = math.ceil(runs / num_slots) + math.ceil(2 / num_slots)
+    retrained = num_retrainings(wanted.top_k + 1, wanted.num_seeds)
+    rounds = math.ceil(runs / num_slots) + math.ceil(retrained / num_slots)
     epochs = rounds * config.budget.max_epochs
     low, high = each[len(each) // 4], each[len(each) * 9 // 10]
     fixed = SECONDS_FOR_TEST_AND_REPORT + 2 * SECONDS_TO_START_WORKERS
@@ -245,7 +250,7 @@ def disk_bytes(
         "images": store_bytes,
         "features": sum(sorted(blocks)[-config.num_trials :]),
         "checkpoints": 2 * checkpoint * num_slots,
-        "models": 3 * weights,  # the winner, its export, the default recipe
+        "models": 4 * weights,  # the winner, its export, the default recipe, the runner-up
         "report": BYTES_OF_REPORT,
     }
     return {name: size for name, size in found.items() if size}

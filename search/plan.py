@@ -30,6 +30,7 @@ from search.intake import check_images_suffice, count_images, existing_folder, i
 from search.records import DatasetIndex
 from search.results import ResultsFolder
 from search.rungs import expected_trials, ladders
+from search.select import num_retrainings
 from search.slots import Slots, plan_slots
 from search.terminal import Terminal, describe_params
 from search.tune.machine import MIN_FREE_BYTES, count_gpus
@@ -65,6 +66,11 @@ def print_plan(
     runs = (config.confirm.top_k + 1) * config.confirm.num_seeds
     text = f"top {config.confirm.top_k} and the default recipe, {config.confirm.num_seeds} seeds"
     terminal.line("confirm", f"{text}: {runs} trainings of {config.budget.max_epochs} epochs")
+    third = num_retrainings(config.confirm.top_k + 1, config.confirm.num_seeds) > 2
+    names = (
+        "the winner, the default recipe and the runner-up" if third else "the winner and a rival"
+    )
+    terminal.line("retrain", f"{names} on train + val, to be tested on the same images")
     backbones = _backbones(config, folder, slots, terminal, weights)
     if index is not None:
         _print_default(config, backbones, len(index.classes), slots, terminal)

@@ -90,7 +90,8 @@ def predict_images(
         if images:
             batch = torch.from_numpy(np.stack(list(images.values()))).permute(0, 3, 1, 2)
             with torch.inference_mode():
-                probabilities = model(batch.to(device)).double().softmax(1).cpu().numpy()
+                logits = model(batch.to(device)).double() / info.temperature
+            probabilities = logits.softmax(1).cpu().numpy()
             rows = zip(images, probabilities, strict=True)
             guesses += [_guess(path, info.classes, row) for path, row in rows]
     return guesses, unreadable

@@ -149,6 +149,7 @@ class EpochRecord:
     val_top5_accuracy: float | None = None
     peak_memory_mb: float | None = None
     micro_batch: int | None = None
+    val_temperature: float | None = None
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,10 @@ class SearchOutcome:
 
 @dataclass(frozen=True)
 class ConfirmRun:
-    """One candidate trained once more, to the full budget, with a fresh seed."""
+    """One candidate trained once more, to the full budget, with a fresh seed.
+
+    `temperature` is what val asks for at the epoch a retraining would stop at, None if unknown.
+    """
 
     candidate: str  # "trial 17", "default recipe"
     trial_number: int
@@ -212,11 +216,12 @@ class ConfirmRun:
     epochs_run: int
     seconds: float
     error: str = ""
+    temperature: float | None = None
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """Fresh-seed scores of the finalists; the winner has the best mean."""
+    """Fresh-seed scores of the finalists; the winner has the best mean, the runner-up the next."""
 
     runs: tuple[ConfirmRun, ...]
     winner: TrialRecord
@@ -224,6 +229,8 @@ class Confirmation:
     std: float | None
     note: str = ""
     num_seeds: int = 0  # that all candidates share, which the mean is over
+    means: Mapping[int, float] = field(default_factory=dict)  # by trial number, best first
+    runner_up: TrialRecord | None = None
 
 
 @dataclass(frozen=True)

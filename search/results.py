@@ -74,13 +74,18 @@ class ResultsFolder:
 
     @property
     def best(self) -> Path:
-        """params.json, weights.safetensors, model.json, epochs.csv of the retraining."""
+        """params.json, weights.safetensors, model.json, epochs.csv, calibration.json."""
         return self.root / "best"
 
     @property
     def baseline(self) -> Path:
         """The default recipe, retrained like the winner."""
         return self.root / "baseline"
+
+    @property
+    def runner_up(self) -> Path:
+        """The next best of the confirmation, retrained like the winner."""
+        return self.root / "runner_up"
 
     @property
     def test(self) -> Path:

@@ -1,7 +1,9 @@
-"""Train the winner on train + val, and the default recipe alike, for the test to compare."""
+"""Train the winner on train + val, and its rivals alike, for the test to compare."""
 
 from __future__ import annotations
 
+import json
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,31 +12,68 @@ from typing import Any
 
 import numpy as np
 
+from search.calibration import SETTLING_SCHEDULES, Temperature
 from search.errors import TrialError
 from search.records import Confirmation, FinalModel, TrialRecord, TrialState, write_csv, write_json
+from search.select import RETRAIN_SHARE, SECONDS_FOR_TEST_AND_REPORT, SECONDS_TO_START_WORKERS
 from search.tune.ledger import Ledger
 from search.tune.runner import Runner, candidate_name
 from search.tune.worker import Request, TrainingSet
 
 RETRAIN_SEED = 20_000
-SETTLING_SCHEDULES = ("cosine", "one_cycle")
 
 
-def retrain_winner(runner: Runner, confirmation: Confirmation, default: TrialRecord) -> FinalModel:
+def rivals(
+    confirmation: Confirmation, default: TrialRecord, *, seconds_left: float, num_slots: int
+) -> tuple[list[TrialRecord], str]:
+    """Choose which configurations are trained beside the winner, for the test to compare. Pure.
+
+    The default recipe tells whether tuning was worth it (on another core it is mostly for free),
+    the runner-up whether the choice between the two best mattered.
+
+    Args:
+        seconds_left: Of the time limit.
+
+    Returns:
+        The default recipe unless it won, the runner-up unless it is one of them, and why a
+        runner-up was left out, "" if none was.
+    """
+    winner, next_best = confirmation.winner, confirmation.runner_up
+    chosen = [default] if winner.number != 0 and default.number == 0 else []
+    if next_best is None or next_best in chosen:
+        return chosen, ""
+    took = [run.seconds for run in confirmation.runs if not run.error]
+    rounds = math.ceil((len(chosen) + 2) / num_slots)
+    needed = rounds * RETRAIN_SHARE * max(took, default=0.0) + SECONDS_TO_START_WORKERS
+    if seconds_left < needed + SECONDS_FOR_TEST_AND_REPORT:
+        return chosen, (
+            f"the runner-up, {candidate_name(next_best)}, was not trained on train + val for the "
+            "test to compare: time was short"
+        )
+    return [*chosen, next_best], ""
+
+
+def retrain_winner(
+    runner: Runner,
+    confirmation: Confirmation,
+    beside: Sequence[TrialRecord] = (),
+    temperature: Temperature | None = None,
+) -> FinalModel:
     """Train the winner on train + val, without a look at anything else.
 
-    The default recipe is trained the same way beside it (on another core, mostly for free), so
-    that "was tuning worth it?" is answered by two models made alike.
+    Args:
+        beside: Trained the same way, so that models made alike are compared; see `rivals`.
+        temperature: Kept with the winner.
 
     Raises:
         TrialError: A training failed.
     """
     results = runner.results
     winner = confirmation.winner
+    for folder in (results.baseline, results.runner_up):
+        shutil.rmtree(folder, ignore_errors=True)
     chosen = [(winner, results.best)]
-    shutil.rmtree(results.baseline, ignore_errors=True)
-    if winner.number != 0 and default.number == 0:
-        chosen.append((default, results.baseline))
+    chosen += [(t, results.runner_up if t.number else results.baseline) for t in beside]
     if len(chosen) == 1 and runner.slots:
         runner = replace(runner, slots=runner.slots.merged())
     requests = [
@@ -55,7 +94,15 @@ def retrain_winner(runner: Runner, confirmation: Confirmation, default: TrialRec
             raise TrialError(
                 f"retraining the {name} failed: {reason}. The same command tries again."
             )
+    set_temperature(results.best, temperature or Temperature())
     return FinalModel(results.best, runner.images.cache.classes)
+
+
+def set_temperature(folder: Path, temperature: Temperature) -> None:
+    """Write a temperature into a model's description, and where it is from beside it."""
+    info = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    write_json(folder / "model.json", info | {"temperature": temperature.value})
+    write_json(folder / "calibration.json", temperature)
 
 
 def _train_and_val(images: TrainingSet) -> TrainingSet:
@@ -91,7 +138,7 @@ def _collect(ledger: Ledger, request: Request, folder: Path) -> str:
     """Copy a trained model out of its last checkpoint into the results.
 
     Returns:
-        Why there is none, "" if there is. Without a baseline only the comparison is missing.
+        Why there is none, "" if there is. Without a rival only its comparison is missing.
     """
     done = ledger.trials.get(request.number)
     if done is None or done.state is not TrialState.COMPLETE or not done.checkpoint:

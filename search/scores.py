@@ -1,20 +1,20 @@
-"""Figures of a classifier's predictions: with intervals, per class, and against another model."""
+"""Figures of a classifier's predictions: with intervals, and per class."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from search.records import Ids, Metric
 from search.statistics import (
+    LEVEL,
     Floats,
     bootstrap_sums,
     calibration_columns,
-    mcnemar_exact,
-    paired_bootstrap_difference,
+    chance_calibration_errors,
+    f1_interval,
+    mean_of_proportions,
     percentile_interval,
     proportion,
     wilson_interval,
@@ -22,12 +22,16 @@ from search.statistics import (
 
 TOP5_FROM = 11  # classes; with fewer, five guesses say little
 _SMALLEST = 1e-12  # probability whose logarithm stands in for that of zero
+_LEAST = {"macro_f1": 0.0, "mcc": -1.0, "kappa": -1.0}  # figures that go with the accuracy
 
 
 def score_predictions(y_true: Ids, probabilities: Floats, *, seed: int = 0) -> dict[str, Metric]:
     """Compute every figure of the test with its 95 % interval.
 
-    Accuracies are proportions and get Wilson's interval, the others a bootstrap over images.
+    Accuracies are proportions and get Wilson's interval, the balanced one that of a mean of
+    proportions; macro F1, mcc and kappa the shape of the accuracy's with the spread of a bootstrap
+    over images; log loss and ece a plain bootstrap. A bootstrap alone is too narrow where few
+    images are wrong: without any it has no spread at all.
 
     Args:
         y_true: (N,) true classes.
@@ -35,27 +39,53 @@ def score_predictions(y_true: Ids, probabilities: Floats, *, seed: int = 0) -> d
         seed: Of the resampling.
 
     Returns:
-        accuracy, balanced_accuracy, macro_f1, top5_accuracy (from 11 classes on), mcc, log_loss
-        and ece. Balanced accuracy and macro F1 are means over the classes that occur.
+        accuracy, balanced_accuracy, macro_f1, top5_accuracy (from 11 classes on), mcc, kappa,
+        log_loss and ece. Balanced accuracy and macro F1 are means over the classes that occur.
 
     References:
         Brodersen et al. 2010 (balanced accuracy); Gorodkin 2004 (mcc of many classes);
-        Guo et al. 2017 (ece).
+        Cohen 1960 (kappa); Guo et al. 2017 (ece).
     """
     columns, parts = _image_columns(y_true, probabilities)
-    whole = _figures(columns.sum(axis=0), parts)
+    sums, num_images = columns.sum(axis=0), len(y_true)
+    whole = _figures(sums, parts)
     draws = _figures(bootstrap_sums(columns, seed=seed), parts)
     metrics = {
-        name: percentile_interval(float(value), draws[name], recentre=name == "ece")
-        for name, value in whole.items()
+        name: percentile_interval(float(value), draws[name]) for name, value in whole.items()
     }
-    metrics["ece"] = replace(metrics["ece"], low=max(metrics["ece"].low, 0.0))
-    # Resampling images that are all right gives 1 to 1, as if nothing could go wrong.
     for name in ("accuracy", "top5_accuracy"):
-        metrics[name] = proportion(metrics[name].value * len(y_true), len(y_true))
+        metrics[name] = proportion(float(whole[name]) * num_images, num_images)
+    hits, true = (sums[parts[name]].round().astype(np.int64) for name in ("hits", "true"))
+    metrics["balanced_accuracy"] = mean_of_proportions(hits, true)
+    for name, least in _LEAST.items():
+        ratio = _ratio(draws[name], draws["accuracy"])
+        metrics[name] = _scaled(metrics["accuracy"], float(whole[name]), ratio, least)
+    metrics["ece"] = _calibration(float(whole["ece"]), draws["ece"], probabilities, seed)
     if len(probabilities[0]) < TOP5_FROM:
         del metrics["top5_accuracy"]
     return metrics
+
+
+def _ratio(draws: Floats, of_accuracy: Floats) -> float:
+    """Return how much wider than the accuracy a figure spreads; as wide where neither does."""
+    spread = float(of_accuracy.std())
+    return float(draws.std()) / spread if spread else 1.0
+
+
+def _scaled(accuracy: Metric, value: float, ratio: float, least: float) -> Metric:
+    low = value - ratio * (accuracy.value - accuracy.low)
+    high = value + ratio * (accuracy.high - accuracy.value)
+    return Metric(value, max(low, least), min(high, 1.0))
+
+
+def _calibration(value: float, draws: Floats, probabilities: Floats, seed: int) -> Metric:
+    """Return a calibration error with its interval, from 0 where luck alone often gives as much.
+
+    Noise in its bins never cancels, so that a perfectly calibrated model has an error above 0.
+    """
+    metric = percentile_interval(value, draws, recentre=True)
+    by_luck = float(np.quantile(chance_calibration_errors(probabilities, seed=seed), LEVEL))
+    return Metric(value, 0.0 if value <= by_luck else max(metric.low, 0.0), metric.high)
 
 
 def _image_columns(y_true: Ids, probabilities: Floats) -> tuple[Floats, dict[str, slice]]:
@@ -90,12 +120,14 @@ def _figures(sums: Floats, parts: dict[str, slice]) -> dict[str, Floats]:
     f1 = np.where(named, 2 * hits / np.maximum(true + predicted, 1), 0.0)
     covariance = right * total - (true * predicted).sum(axis=-1)
     spread = (total**2 - (true**2).sum(axis=-1)) * (total**2 - (predicted**2).sum(axis=-1))
+    room = total**2 - (true * predicted).sum(axis=-1)
     return {
         "accuracy": right / total,
         "balanced_accuracy": recall.sum(axis=-1) / occurs.sum(axis=-1),
         "macro_f1": f1.sum(axis=-1) / named.sum(axis=-1),
         "top5_accuracy": sums[..., parts["top5"]].sum(axis=-1) / total,
         "mcc": np.where(spread > 0, covariance / np.sqrt(np.maximum(spread, 1)), 0.0),
+        "kappa": np.where(room > 0, covariance / np.maximum(room, 1), 0.0),
         "log_loss": sums[..., parts["log_loss"]].sum(axis=-1) / total,
         "ece": np.abs(sums[..., parts["ece"]]).sum(axis=-1) / total,
     }
@@ -104,64 +136,36 @@ def _figures(sums: Floats, parts: dict[str, slice]) -> dict[str, Floats]:
 def per_class_scores(
     classes: Sequence[str], y_true: Ids, predicted: Ids
 ) -> list[dict[str, str | float | int]]:
-    """Return precision, recall, f1, support and the recall's Wilson interval of each class.
+    """Return support, and precision, recall and f1 with their 95 % intervals, of each class.
 
-    A ratio without a denominator (a class never predicted, or without test images) is 0.
+    A ratio without a denominator (a class never predicted, or without test images) is 0, its
+    interval 0 to 1.
     """
     num = len(classes)
     support = np.bincount(y_true, minlength=num)
     guesses = np.bincount(predicted, minlength=num)
     hits = np.bincount(y_true[predicted == y_true], minlength=num)
-    low, high = wilson_interval(hits, support)
-    return [
-        {
-            "class": name,
-            "precision": float(hits[k] / max(guesses[k], 1)),
-            "recall": float(hits[k] / max(support[k], 1)),
-            "f1": float(2 * hits[k] / max(support[k] + guesses[k], 1)),
-            "support": int(support[k]),
-            "recall_low": float(low[k]),
-            "recall_high": float(high[k]),
-        }
-        for k, name in enumerate(classes)
-    ]
-
-
-def compare_models(y_true: Ids, tuned: Floats, baseline: Floats) -> dict[str, Any]:
-    """Tell whether the tuned model beats the default recipe by more than chance.
-
-    Args:
-        y_true: (N,) true classes.
-        tuned, baseline: (N, C) probabilities for the same images.
-
-    Returns:
-        difference, low, high (of accuracy, 95 % paired bootstrap), p_value (exact McNemar), and
-        one plain sentence as `text`.
-    """
-    right_a = tuned.argmax(axis=1) == y_true
-    right_b = baseline.argmax(axis=1) == y_true
-    difference = paired_bootstrap_difference(right_a, right_b)
-    p_value = mcnemar_exact(right_a, right_b)
-    return {
-        "difference": difference.value,
-        "low": difference.low,
-        "high": difference.high,
-        "p_value": p_value,
-        "text": comparison_text(difference, p_value, len(y_true)),
+    values = {
+        "precision": (hits / np.maximum(guesses, 1), wilson_interval(hits, guesses)),
+        "recall": (hits / np.maximum(support, 1), wilson_interval(hits, support)),
+        "f1": (
+            2 * hits / np.maximum(support + guesses, 1),
+            f1_interval(hits, support + guesses - hits),
+        ),
     }
+    rows: list[dict[str, str | float | int]] = []
+    for k, name in enumerate(classes):
+        row: dict[str, str | float | int] = {"class": name, "support": int(support[k])}
+        for figure, (value, (low, high)) in values.items():
+            row[figure] = float(value[k])
+            row[f"{figure}_low"], row[f"{figure}_high"] = float(low[k]), float(high[k])
+        rows.append(row)
+    return rows
 
 
-def comparison_text(difference: Metric, p_value: float, num_images: int) -> str:
-    """Say in one sentence what tuning changed and whether that is more than noise."""
-    points = 100 * difference.value
-    if abs(points) < 0.05:
-        start = "Tuning made no difference to the accuracy of the default recipe"
-    elif points > 0:
-        start = f"Tuning gained {points:.1f} points of accuracy over the default recipe"
-    else:
-        start = f"Tuning lost {-points:.1f} points of accuracy against the default recipe"
-    p_text = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}"
-    interval = f"{100 * difference.low:.1f} to {100 * difference.high:.1f}"
-    clear = p_value < 0.05 and (difference.low > 0 or difference.high < 0)
-    verdict = "more than noise" if clear else f"not more than noise with {num_images} test images"
-    return f"{start} (95 % interval {interval}; McNemar {p_text}): {verdict}."
+def tempered(probabilities: Floats, temperature: float) -> Floats:
+    """Return (N, C) probabilities as they are when all logits are divided by a temperature."""
+    logits = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny)) / temperature
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    scaled: Floats = weights / weights.sum(axis=1, keepdims=True)
+    return scaled

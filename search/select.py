@@ -67,6 +67,17 @@ def default_trial(trials: Sequence[TrialRecord], direction: str) -> TrialRecord:
     return next(usable, ranked[0])
 
 
+def num_retrainings(num_candidates: int, num_seeds: int) -> int:
+    """Return how many models are trained on train + val: winner, default recipe and runner-up.
+
+    Args:
+        num_candidates: Configurations to confirm, the default recipe included; with two of them
+            the default recipe is the winner or the runner-up.
+        num_seeds: Of the confirmation; without one nobody is next best.
+    """
+    return 3 if num_candidates > 2 and num_seeds else 2
+
+
 def forecast_seconds(
     trials: Sequence[TrialRecord],
     epochs: Sequence[EpochRecord],
@@ -77,6 +88,7 @@ def forecast_seconds(
     num_slots: int,
     direction: str,
     seconds_to_start: float = 0.0,
+    num_retrained: int | None = None,
 ) -> float:
     """Forecast the stages after the search from the epochs of the trials that lead now.
 
@@ -84,6 +96,7 @@ def forecast_seconds(
         num_candidates: Configurations to confirm, the default recipe included.
         num_slots: Trainings at once.
         seconds_to_start: That workers took to begin, where it was seen.
+        num_retrained: Models to train on train + val, where it is not as `num_retrainings` says.
 
     Returns:
         Seconds for confirm (candidates × seeds), retrain, test and report.
@@ -92,6 +105,7 @@ def forecast_seconds(
     spent = [e.seconds for e in epochs if e.trial_number in leaders]
     per_run = max_epochs * (sum(spent) / len(spent) if spent else 0.0)
     confirming = math.ceil(num_candidates * num_seeds / num_slots)
-    rounds = confirming + RETRAIN_SHARE * math.ceil(2 / num_slots)
+    retrained = num_retrained or num_retrainings(num_candidates, num_seeds)
+    rounds = confirming + RETRAIN_SHARE * math.ceil(retrained / num_slots)
     start = min(max(seconds_to_start, SECONDS_TO_START_WORKERS), MOST_SECONDS_TO_START)
     return rounds * per_run + (1 + bool(num_seeds)) * start + SECONDS_FOR_TEST_AND_REPORT

@@ -12,6 +12,7 @@ from typing import Any
 
 from search.config import StudyConfig
 from search.goals import figures_of, footprint_of, footprint_text
+from search.optimism import measure_optimism
 from search.pareto import front_of
 from search.records import (
     CheckedDataset,
@@ -48,6 +49,7 @@ def write_summary(
         dataset: From `describe_dataset`.
     """
     environment = _read(results.environment)
+    judged = _read(results.test / "metrics.json")
     test = {name: vars(metric) for name, metric in evaluation.metrics.items()}
     value = {
         "study": _study(config),
@@ -55,10 +57,14 @@ def write_summary(
         "trials": _counts(outcome),
         "best": _best(outcome, config, dataset["num_val"]),
         "pareto": _pareto(outcome, config),
-        "confirm": _confirm(confirmation, config, dataset["num_val"]),
+        "confirm": _confirm(confirmation, config, dataset["num_val"])
+        | {"optimism": measure_optimism(outcome.trials, confirmation, config.objective.direction)},
         "test": test | {"num_images": len(evaluation.ids), "num_looks": _num_looks(results)},
         "warm_start": _warm_start(results),
-        "comparison": _read(results.test / "metrics.json").get("comparison"),
+        "cautions": judged.get("cautions", []),
+        "comparison": judged.get("comparison"),
+        "runner_up": judged.get("runner_up"),
+        "calibration": judged.get("calibration"),
         "stage_seconds": _stage_seconds(results),
         "peak_disk_mb": _peak_disk_mb(results),
         "warnings": list(warnings),
@@ -123,10 +129,10 @@ def summary_lines(value: dict[str, Any]) -> list[str]:
             f"{metric} {confirm['mean']:.4f}{spread} over {confirm['num_seeds']} fresh seed(s) "
             f"(best of the search: {best['value']:.4f})"
         )
-    if value.get("comparison"):
-        lines.append(value["comparison"]["text"])
-    elif confirm["winner"] == "default recipe":
-        lines.append("the default recipe won: no trial of the search beat it")
+    if optimism := confirm.get("optimism"):
+        lines.append(optimism["text"])
+    if answer := tuning_answer(value):
+        lines.append(answer)
     lines.append(f"trials: {trials}; search ended: {value['reason']}")
     if warm_start := value.get("warm_start"):
         lines.append(
@@ -134,6 +140,21 @@ def summary_lines(value: dict[str, Any]) -> list[str]:
             f"trials of {warm_start['source']}"
         )
     return lines
+
+
+def tuning_answer(value: dict[str, Any]) -> str:
+    """Answer in one sentence whether tuning was worth it here, "" where nothing tells."""
+    comparison = value.get("comparison") or {}
+    if text := str(comparison.get("text") or ""):
+        answer = comparison.get("worth_it")
+        return (
+            f"was tuning worth it here? {answer}: {text[0].lower()}{text[1:]}" if answer else text
+        )
+    if (value.get("confirm") or {}).get("winner") == "default recipe":
+        return (
+            "was tuning worth it here? no: the default recipe won, no trial of the search beat it"
+        )
+    return ""
 
 
 def _study(config: StudyConfig) -> dict[str, Any]:

@@ -21,14 +21,15 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("search.clock", "search.errors", "search.findings", "search.folder_lock", "search.ranges",
      "trainables.contract", "trainables.model_names", "trainables.parameter_types",
      "trainables.parameters"),
-    ("search.accept", "search.board", "search.budget", "search.budget_section", "search.config",
+    ("search.accept", "search.board", "search.budget", "search.budget_section",
+     "search.calibration", "search.cautions", "search.config",
      "search.dataset_section", "search.disk", "search.environment", "search.forecast",
-     "search.identity", "search.overrides", "search.progress", "search.reach",
+     "search.identity", "search.optimism", "search.overrides", "search.progress", "search.reach",
      "search.records", "search.results",
      "search.rungs", "search.schema", "search.scores", "search.sections", "search.select",
      "search.slots", "search.space", "search.space_check", "search.start_with", "search.statistics",
      "search.summary", "search.tensorboard", "search.terminal", "search.trainable_table",
-     "search.yaml_file"),
+     "search.verdicts", "search.yaml_file"),
     ("trainables",),
     ("search.data",),
     ("search.tune",),
@@ -54,7 +55,14 @@ FREE_OF: dict[tuple[str, ...], tuple[str, ...]] = {
     ("search.data", "search.export", "trainables"): ("ray", "optuna"),
 }
 # The commands answer `--help`, and wrong input, without waiting for any of them.
-QUICK = ("search.data.__main__", "search.finished", "search.plan", "search.predict", "search.run")
+QUICK = (
+    "search.compare",
+    "search.data.__main__",
+    "search.finished",
+    "search.plan",
+    "search.predict",
+    "search.run",
+)
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 
 MAX_FILE_LINES = 320  # written to be under 300 and 40; the rest is room for a rename

@@ -192,6 +192,7 @@ def _one_epoch(training: Training, inputs: TrialInputs, epoch: int) -> EpochRepo
         images_per_second=num_images / (trained - started),
         train_accuracy=train.accuracy,
         val_top5_accuracy=val.top5_accuracy if val else None,
+        val_temperature=val.temperature if val else None,
         peak_memory_mb=round(peak_mb(inputs.device), 1),
         micro_batch=train.micro_batch,
     )

@@ -136,6 +136,8 @@ class EpochReport:
         images_per_second: Of training, validation not counted.
         train_accuracy: On augmented images, while the weights move.
         val_top5_accuracy: None with ten classes or fewer.
+        val_temperature: What the logits would have to be divided by for confidences that are true
+            on val (trainables/calibration.py).
         peak_memory_mb: Most memory so far: of the process on a CPU, of the tensors on a GPU.
         micro_batch: Most images forwarded at once, None if whole batches fitted.
     """
@@ -153,6 +155,7 @@ class EpochReport:
     val_top5_accuracy: float | None = None
     peak_memory_mb: float | None = None
     micro_batch: int | None = None
+    val_temperature: float | None = None
 
 
 @dataclass(frozen=True)
@@ -224,6 +227,7 @@ class ModelInfo:
         side_px: Side of the stored squares that it was shrunk from while training.
         fit: How a photo becomes square: "crop", "squash" or "pad" (search/data/cache.py).
         mean, std: Per-channel normalisation applied to images scaled to 0..1.
+        temperature: What logits are divided by before they become probabilities; 1 changes nothing.
     """
 
     trainable: str
@@ -234,6 +238,7 @@ class ModelInfo:
     fit: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    temperature: float = 1.0
 
 
 class NonFiniteLossError(RuntimeError):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from trainables.accumulation import Gradients
+from trainables.calibration import TemperatureFit
 from trainables.contract import NonFiniteLossError
 from trainables.freezing import set_training_mode
 from trainables.losses import Loss, plain_loss
@@ -54,6 +55,7 @@ class ValFigures:
 
     Attributes:
         top5_accuracy: None with ten classes or fewer.
+        temperature: What the logits would have to be divided by for true confidences.
     """
 
     loss: float
@@ -61,6 +63,7 @@ class ValFigures:
     balanced_accuracy: float
     macro_f1: float
     top5_accuracy: float | None
+    temperature: float
 
 
 class RunningLoss:
@@ -182,11 +185,13 @@ def evaluate(
     running = RunningLoss(f"epoch {epoch}, validation", device)
     confusion = torch.zeros(num_classes * num_classes, dtype=torch.int64, device=device)
     top5 = torch.zeros((), dtype=torch.int64, device=device)
+    fit = TemperatureFit(device)
     num_images = 0
     for images, labels in _on_device(batches, device):
         with autocast:
             logits = model(images)
         running.add(plain_loss(logits, labels), len(labels))
+        fit.add(logits, labels)
         num_images += len(labels)
         if num_classes >= NUM_CLASSES_FOR_TOP5:
             top5 += (logits.topk(5).indices == labels[:, None]).sum()
@@ -198,6 +203,7 @@ def evaluate(
         running.mean(),
         *accuracies(counts),
         top5_accuracy if num_classes >= NUM_CLASSES_FOR_TOP5 else None,
+        fit.best(),
     )
 
 

@@ -93,15 +93,13 @@ def _test_line(files: StudyFiles) -> Line:
 
 
 def _default_line(files: StudyFiles) -> Line:
-    label = "Against the default recipe"
-    text = section(files.summary, "comparison").get("text")
-    if text:
-        return Line(label, str(text))
-    confirm = section(files.summary, "confirm")
+    label = "Is tuning worth it here?"
+    comparison, confirm = section(files.summary, "comparison"), section(files.summary, "confirm")
+    if text := str(comparison.get("text") or ""):
+        answer = str(comparison.get("worth_it") or "").capitalize()
+        return Line(label, f"{answer}: {text[0].lower()}{text[1:]}" if answer else text)
     if confirm.get("winner") == "default recipe":
-        return Line(
-            label, "It is the winner: no trial of the search beat it. Tuning was not worth it yet."
-        )
+        return Line(label, "No: the default recipe won, no trial of the search beat it.")
     mean, default = confirm.get("mean"), confirm.get("default_mean")
     if not is_number(mean) or not is_number(default):
         return Line(label, "Not compared: the default recipe was not trained again.", True)
@@ -118,7 +116,7 @@ def _default_line(files: StudyFiles) -> Line:
         spread_text(files.metric, value, std)
         for value, std in zip((mean, default), stds, strict=True)
     )
-    shown = " against ".join(scores)
+    shown = " against the default recipe's ".join(scores)
     over = f" over {count_text(int(seeds), 'fresh seed')}" if is_number(seeds) else ""
     return Line(label, f"{metric_title(files.metric).capitalize()} {shown}{over}: {verdict}.")
 
@@ -128,6 +126,24 @@ def _trade_off_line(files: StudyFiles) -> list[Line]:
     asked = files.goals.are_several or files.goals.constraints
     text = trade_off_text(files) if asked else ""
     return [Line("Trade-offs", text)] if text else []
+
+
+def remarks(files: StudyFiles, section_id: str) -> tuple[list[str], list[str]]:
+    """Return what the figures of a section must be read with, and what there is to say of them."""
+    if section_id == "winner":
+        text = section(section(files.summary, "confirm"), "optimism").get("text")
+        return [], [_sentence(text)] if text else []
+    if section_id != "test":
+        return [], []
+    texts = [section(files.metrics, key).get("text") for key in ("runner_up", "calibration")]
+    cautions = files.metrics.get("cautions")
+    found = [_sentence(text).rstrip(".") for text in cautions] if isinstance(cautions, list) else []
+    return found, [_sentence(text) for text in texts if text]
+
+
+def _sentence(text: Any) -> str:
+    line = str(text).strip()
+    return line[:1].upper() + line[1:].rstrip(".") + "."
 
 
 def _importance_line(files: StudyFiles) -> Line:

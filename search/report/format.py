@@ -11,6 +11,7 @@ _TITLES = {
     "macro_f1": "macro F1",
     "f1": "F1",
     "mcc": "Matthews correlation",
+    "kappa": "Cohen's kappa",
     "top5_accuracy": "top-5 accuracy",
     "lr": "learning rate",
     "latency_ms": "latency",

@@ -25,7 +25,7 @@ _REAL = (
     "best_value", "best_loss", "last_value", "seconds", "started_s", "train_loss", "val_loss", "lr",
     "val_accuracy", "val_balanced_accuracy", "val_macro_f1", "images_per_second", "latency_ms",
     "importance", "value", "confidence", "precision", "recall", "f1", "recall_low", "recall_high",
-    "model_mb",
+    "model_mb", "val_temperature", "temperature",
 )  # fmt: skip
 _EXPECTED = {
     "trials": ("number", "state", "epochs_run", "best_value", "best_epoch", "best_loss", "seconds",
@@ -139,6 +139,12 @@ class StudyFiles:
         by = ["_state", "_value", "best_loss", "seconds", "number"]
         keyed = keyed.sort_values(by, na_position="last")
         return keyed.drop(columns=["_state", "_value"]).reset_index(drop=True)
+
+    def search_values(self) -> dict[int, float]:
+        """Return trial number -> its best value in the search, where it has one."""
+        known = self.trials.dropna(subset=["number", "best_value"])
+        pairs = zip(known["number"], known["best_value"], strict=True)
+        return {int(number): float(value) for number, value in pairs}
 
     def varied(self) -> tuple[str, ...]:
         """Parameters that took more than one value (not being used counts as one)."""

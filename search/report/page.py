@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from search.errors import ResultsError
 from search.records import TrialState, write_text
-from search.report.answer import answer_lines
+from search.report.answer import answer_lines, remarks
 from search.report.data_files import data_of_study
 from search.report.data_report import write_data_report
 from search.report.data_tables import DATA_TABLES
@@ -32,7 +32,7 @@ from search.results import ResultsFolder
 _SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("search", "Search", ("leaderboard", "pareto", "rungs", "infeasible", "failures", "time")),
     ("winner", "Winner", ("best_params", "confirm")),
-    ("test", "Test", ("test_metrics", "per_class", "confusions")),
+    ("test", "Test", ("test_metrics", "comparisons", "calibration", "per_class", "confusions")),
     ("explanations", "Explanations", ()),
     ("data", "Data", ("problems", "class_counts")),
 )
@@ -56,6 +56,8 @@ class Part:
     notes: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     page: str = ""  # more about it, relative to the report
+    cautions: list[str] = field(default_factory=list)  # what its figures must be read with
+    told: list[str] = field(default_factory=list)
 
 
 def write_report(results: ResultsFolder, *, at_work: bool = False) -> Path:
@@ -145,16 +147,18 @@ def _parts(
         wanted = list(names)
         if ident == "search":
             wanted[1:1] = [f"by_{name}" for name in categorical(files)] if len(files.trials) else []
-        told = [(p.missing, p.failed) for p in plots if p.missing]
-        told += [reasons[name] for name in wanted if name in reasons]
-        notes = dict.fromkeys(text for text, failed in told if not (failed or files.at_work))
-        failures = dict.fromkeys(text for text, failed in told if failed)
+        why = [(p.missing, p.failed) for p in plots if p.missing]
+        why += [reasons[name] for name in wanted if name in reasons]
+        notes = dict.fromkeys(text for text, failed in why if not (failed or files.at_work))
+        failures = dict.fromkeys(text for text, failed in why if failed)
         shown = [p for p in plots if p.uri]
         tables = [views[name] for name in wanted if name in views]
         page = _DATA_PAGE if ident == "data" and shown else ""
         if files.at_work and not (shown or tables or failures):
             continue  # its stage is still to come
-        parts.append(Part(ident, title, shown, tables, list(notes), list(failures), page))
+        cautions, told = remarks(files, ident)
+        texts = list(notes), list(failures), page, cautions, told
+        parts.append(Part(ident, title, shown, tables, *texts))
     return parts
 
 

@@ -26,9 +26,9 @@ from search.report.load import NothingToShowError
 class Table:
     """A table to write and show.
 
-    `kinds` tells how to write a column: "seconds", "metric"
-    for names of metrics, or a metric whose values it holds. `hidden`
-    columns are written to CSV only.
+    `kinds` tells how to write a column: "seconds", "text" for text that may look like a number,
+    "metric" for names of metrics, or a metric whose values it holds. `hidden` columns are written
+    to CSV only. `titles` name columns otherwise than their own name does.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Table:
     frame: pd.DataFrame
     kinds: Mapping[str, str] = field(default_factory=dict)
     hidden: tuple[str, ...] = ()
+    titles: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def shown(self) -> list[str]:
@@ -46,6 +47,8 @@ class Table:
         if value is None or value is pd.NA:
             return ""
         kind = self.kinds.get(column)
+        if kind == "text":
+            return str(value)
         if kind == "metric":
             return metric_title(str(value))
         if kind == "seconds":
@@ -71,7 +74,10 @@ def column_title(table: Table, column: str) -> str:
     """Name a column for people; a column that holds a metric says which."""
     plain = {"number": "trial", "epochs_run": "epochs", "fanova": "f-ANOVA", "f1": "F1",
              "ped_anova": "PED-ANOVA", "best_epoch": "best epoch", "latency_ms": "latency (ms)",
-             "num_parameters": "parameters", "model_mb": "size (MB)"}  # fmt: skip
+             "num_parameters": "parameters", "model_mb": "size (MB)", "mcnemar_p": "McNemar p",
+             "f1_interval": "F1 interval"}  # fmt: skip
+    if column in table.titles:
+        return table.titles[column]
     if column == "best_value":
         return metric_title(table.kinds[column])
     return plain.get(column) or column.removeprefix("params.").replace("_", " ")

@@ -11,12 +11,18 @@ import pandas as pd
 
 from search.goals import FOOTPRINT_METRICS
 from search.records import TrialState
-from search.report.format import interval_text, is_number
+from search.report.format import is_number
 from search.report.load import NothingToShowError, StudyFiles, numbers, section
 from search.report.pareto import pareto
 from search.report.study_plots import rungs
 from search.report.table import Table
-from search.report.test_plots import confusion_data
+from search.report.test_tables import (
+    calibration,
+    comparisons,
+    confusions,
+    per_class,
+    test_metrics,
+)
 from trainables.parameters import TRAINABLES, AnyBut, Parameter, default_params
 
 _LEADERS = 20
@@ -104,13 +110,14 @@ def rung_table(files: StudyFiles) -> Table:
 def confirm(files: StudyFiles) -> Table:
     """Fresh-seed runs by candidate: mean, spread and range."""
     _some(files.confirm, "No candidate was confirmed with fresh seeds.")
-    rows = []
+    rows, reached = [], files.search_values()
     for candidate, group in files.confirm.groupby("candidate", sort=False):
         values = group["value"].dropna()
         rows.append(
             {
                 "candidate": candidate,
                 "num_seeds": len(values),
+                "in_search": reached.get(group["trial_number"].iloc[0]),
                 "mean": values.mean(),
                 "std": values.std(ddof=1),
                 "low": values.min(),
@@ -120,7 +127,7 @@ def confirm(files: StudyFiles) -> Table:
             }
         )
     frame = pd.DataFrame(rows).sort_values("mean", ascending=not files.maximize)
-    kinds = dict.fromkeys(("mean", "std", "low", "high"), files.metric)
+    kinds = dict.fromkeys(("in_search", "mean", "std", "low", "high"), files.metric)
     return Table(
         "confirm", "Confirmed with fresh seeds", frame, kinds | {"mean_seconds": "seconds"}
     )
@@ -167,61 +174,6 @@ def importance(files: StudyFiles) -> Table:
     order = [c for c in ("fanova", "ped_anova") if c in wide.columns]
     frame = wide[order].sort_values(order, ascending=False).rename_axis(columns=None).reset_index()
     return Table("importance", "Importance", frame, dict.fromkeys(order, "recall"))
-
-
-def test_metrics(files: StudyFiles) -> Table:
-    """Every test metric with its 95 % interval."""
-    found = section(files.metrics, "metrics") or {
-        k: v for k, v in section(files.summary, "test").items() if k != "num_images"
-    }
-    rows = []
-    for name, metric in found.items():
-        whole = metric if isinstance(metric, dict) else {"value": metric}
-        if is_number(whole.get("value")):
-            row = {"metric": name, "test": interval_text(name, whole)}
-            rows.append(row | {key: whole.get(key) for key in ("value", "low", "high")})
-    if not rows:
-        raise NothingToShowError("The model was not tested yet, so there are no test scores.")
-    frame = pd.DataFrame(rows)
-    return Table(
-        "test_metrics",
-        "Test scores, 95 % intervals",
-        frame,
-        {"metric": "metric"},
-        ("value", "low", "high"),
-    )
-
-
-def per_class(files: StudyFiles) -> Table:
-    """Precision, recall and F1 of every class, the weakest first."""
-    rows = [row for row in files.metrics.get("per_class") or () if isinstance(row, dict)]
-    if not rows:
-        raise NothingToShowError("The model was not tested yet, so there are no class scores.")
-    frame = pd.DataFrame(rows).sort_values("f1", kind="stable")
-    shares = ("precision", "recall", "f1", "recall_low", "recall_high")
-    kinds = {column: "recall" for column in frame.columns if column in shares}
-    return Table("per_class", "Scores per class", frame, kinds)
-
-
-def confusions(files: StudyFiles) -> Table:
-    """Pairs of classes that were mixed up, the most frequent first."""
-    data = confusion_data(files)
-    off = data.counts * ~np.eye(len(data.classes), dtype=bool)
-    true, predicted = np.nonzero(off)
-    order = np.argsort(-off[true, predicted], kind="stable")
-    rows = [
-        {
-            "true": data.classes[i],
-            "predicted": data.classes[j],
-            "num_images": int(off[i, j]),
-            "share_of_true": float(data.shares[i, j]),
-        }
-        for i, j in zip(true[order], predicted[order], strict=True)
-    ]
-    if not rows:
-        raise NothingToShowError("Every test image was classified correctly.")
-    frame = pd.DataFrame(rows)
-    return Table("confusions", "What was mistaken for what", frame, {"share_of_true": "recall"})
 
 
 def failures(files: StudyFiles) -> Table:
@@ -284,6 +236,8 @@ TABLES: dict[str, Callable[[StudyFiles], Table]] = {
     "confirm": confirm,
     "best_params": best_params,
     "test_metrics": test_metrics,
+    "comparisons": comparisons,
+    "calibration": calibration,
     "per_class": per_class,
     "confusions": confusions,
     "infeasible": infeasible,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from search.report.format import is_number, metric_text, short
-from search.report.load import NothingToShowError, StudyFiles
+from search.report.load import NothingToShowError, StudyFiles, section
 from search.report.style import BLUE, GREY, INK, ORANGE, metric_axis, new_figure
+from search.scores import tempered
 from search.statistics import wilson_interval
 
 Floats = NDArray[np.float64]
@@ -162,7 +163,10 @@ def draw_class_scores(data: ClassScores) -> Figure:
 
 @dataclass(frozen=True)
 class Reliability:
-    """Bins of confidence: mean confidence, accuracy with interval, images; NaN in empty bins."""
+    """Bins of confidence: mean confidence, accuracy with interval, images; NaN in empty bins.
+
+    `before` is what the model said without its temperature, None where it has none.
+    """
 
     edges: Floats
     confidence: Floats
@@ -171,6 +175,7 @@ class Reliability:
     high: Floats
     counts: NDArray[np.int64]
     ece: float | None
+    before: Reliability | None = None
 
 
 def reliability_data(files: StudyFiles) -> Reliability:
@@ -178,19 +183,34 @@ def reliability_data(files: StudyFiles) -> Reliability:
     table = files.predictions.dropna(subset=["confidence"])
     if table.empty:
         raise NothingToShowError(_NO_TEST)
-    confidence = table["confidence"].to_numpy(dtype=float)
-    right = (table["label"] == table["predicted"]).to_numpy(dtype=float)
+    right = (table["label"] == table["predicted"]).to_numpy().astype(np.float64)
+    told = section(files.metrics, "calibration")
+    now = _ece(section(files.metrics, "metrics"))
+    found = _binned(table["confidence"].to_numpy(dtype=float), right, now)
+    chances = table[[name for name in table.columns if name.startswith("p.")]].to_numpy(float)
+    temperature = told.get("temperature")
+    if not (is_number(temperature) and temperature not in (0, 1) and chances.size):
+        return found
+    raw = tempered(chances, 1 / float(temperature)).max(axis=1)
+    return replace(found, before=_binned(raw, right, _ece(section(told, "before"))))
+
+
+def _ece(metrics: dict[str, Any]) -> float | None:
+    found = metrics.get("ece")
+    found = found.get("value") if isinstance(found, dict) else found
+    return float(found) if is_number(found) else None
+
+
+def _binned(confidence: Floats, right: Floats, ece: float | None) -> Reliability:
     place = np.clip(np.ceil(confidence * _BINS).astype(int) - 1, 0, _BINS - 1)
     counts = np.bincount(place, minlength=_BINS)
     hits = np.bincount(place, right, _BINS)
     low, high = np.zeros(_BINS), np.ones(_BINS)
     low[counts > 0], high[counts > 0] = wilson_interval(hits[counts > 0], counts[counts > 0])
     size = np.where(counts > 0, counts, np.nan)
-    found = files.metrics.get("metrics", {}).get("ece")
-    found = found.get("value") if isinstance(found, dict) else found
     return Reliability(
         np.linspace(0, 1, _BINS + 1), np.bincount(place, confidence, _BINS) / size, hits / size,
-        low, high, counts, float(found) if is_number(found) else None,
+        low, high, counts, ece,
     )  # fmt: skip
 
 
@@ -200,6 +220,12 @@ def draw_reliability(data: Reliability) -> Figure:
     some = data.counts > 0
     top.plot([0, 1], [0, 1], color=GREY, ls="--", lw=1.2, label="perfectly calibrated")
     gaps = np.clip([data.accuracy - data.low, data.high - data.accuracy], 0, 1)
+    if data.before is not None:
+        was = data.before.counts > 0
+        top.plot(
+            data.before.confidence[was], data.before.accuracy[was], "s:", color=ORANGE, ms=5,
+            label="before its temperature",
+        )  # fmt: skip
     top.errorbar(
         data.confidence[some], data.accuracy[some], yerr=gaps[:, some], fmt="o-", color=BLUE,
         ecolor=BLUE, elinewidth=1, capsize=2.5, label="this model, 95 % interval",
@@ -208,9 +234,11 @@ def draw_reliability(data: Reliability) -> Figure:
     top.set_xlim(0, 1)
     metric_axis(top, "accuracy")
     error = f": ECE {metric_text('ece', data.ece)}" if data.ece is not None else ""
+    if error and data.before is not None and data.before.ece is not None:
+        error += f", before {metric_text('ece', data.before.ece)}"
     top.set_title(f"Accuracy at each confidence{error}")
-    figure.legend(*top.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    low.bar(data.edges[:-1], data.counts, width=1 / _BINS, align="edge", color=ORANGE, ec="white")
+    figure.legend(*top.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    low.bar(data.edges[:-1], data.counts, width=1 / _BINS, align="edge", color=BLUE, ec="white")
     low.set_ylabel("images")
     metric_axis(low, "accuracy", "x")
     low.set_xlabel("confidence: probability of the predicted class (%)")

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from search.report.format import number_text, short, spread_text
 from search.report.load import NothingToShowError, StudyFiles
-from search.report.style import BLUE, INK, ORANGE, metric_axis, new_figure, whole_numbers
+from search.report.style import (
+    BLUE,
+    INK,
+    ORANGE,
+    VERMILION,
+    legend_below,
+    metric_axis,
+    new_figure,
+    whole_numbers,
+)
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class ConfirmScores:
-    """Candidates, best mean first, with the value of every seed."""
+    """Candidates, best mean first, with the value of every seed and that of the search (or NaN)."""
 
     metric: str
     candidates: list[str]
     values: list[Floats]
+    searched: list[float]
 
 
 def confirm_data(files: StudyFiles) -> ConfirmScores:
@@ -30,18 +42,26 @@ def confirm_data(files: StudyFiles) -> ConfirmScores:
     runs = files.confirm.dropna(subset=["value"])
     if runs.empty:
         raise NothingToShowError("No candidate was confirmed with fresh seeds.")
+    reached = files.search_values()
     groups = [
-        (str(n), rows["value"].to_numpy(dtype=float)) for n, rows in runs.groupby("candidate")
+        (
+            str(name),
+            rows["value"].to_numpy(dtype=float),
+            reached.get(rows["trial_number"].iloc[0], math.nan),
+        )
+        for name, rows in runs.groupby("candidate")
     ]
     groups.sort(key=lambda group: (-1 if files.maximize else 1) * float(group[1].mean()))
-    return ConfirmScores(files.metric, [name for name, _ in groups], [v for _, v in groups])
+    names, values, searched = (list(column) for column in zip(*groups, strict=True))
+    return ConfirmScores(files.metric, names, values, searched)
 
 
 def draw_confirm(data: ConfirmScores) -> Figure:
-    figure = new_figure(1.3 + 0.5 * max(2, len(data.candidates)))
+    figure = new_figure(1.7 + 0.5 * max(2, len(data.candidates)))
     axes = figure.subplots()
     labels = []
     for row, (name, values) in enumerate(zip(data.candidates, data.values, strict=True)):
+        axes.plot(data.searched[row], row, "D", ms=8, mfc="none", mec=VERMILION, mew=1.6, zorder=5)
         colour = ORANGE if name.startswith("default") else BLUE
         axes.scatter(values, np.full(len(values), row), 44, colour, alpha=0.7, lw=0, zorder=3)
         axes.plot([values.mean()] * 2, [row - 0.28, row + 0.28], color=INK, lw=2.2, zorder=4)
@@ -50,7 +70,14 @@ def draw_confirm(data: ConfirmScores) -> Figure:
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     metric_axis(axes, data.metric, "x")
-    axes.set_title("Candidates trained again with fresh seeds: each run (dot) and the mean (bar)")
+    axes.set_title("Candidates trained again with fresh seeds")
+    handles = [
+        Line2D([], [], ls="", marker="o", color=BLUE, label="a fresh seed"),
+        Line2D([], [], ls="", marker="|", ms=13, mew=2.2, color=INK, label="their mean"),
+        Line2D([], [], ls="", marker="D", ms=8, mfc="none", mec=VERMILION, mew=1.6,
+               label="what it reached in the search"),
+    ]  # fmt: skip
+    legend_below(figure, handles)
     return figure
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import time
 
+from search.calibration import choose_temperature
+from search.cautions import test_cautions
 from search.confirm import confirm_candidates, confirm_trials, confirm_turns
-from search.evaluate import evaluate_on_test, read_evaluation
+from search.evaluate import evaluate_on_test, read_cautions, read_evaluation
 from search.explain import explain_predictions
 from search.export import export_model
 from search.records import (
@@ -14,11 +16,12 @@ from search.records import (
     Evaluation,
     FinalModel,
     SearchOutcome,
+    TrialRecord,
     file_hash,
     fingerprint,
 )
-from search.retrain import retrain_winner
-from search.select import default_trial, forecast_seconds, select_top
+from search.retrain import retrain_winner, rivals
+from search.select import default_trial, forecast_seconds, num_retrainings, select_top
 from search.stages.data import Data
 from search.stages.preflight import plan
 from search.stages.study import Study
@@ -74,16 +77,18 @@ def _say_winner(study: Study, confirmation: Confirmation) -> None:
 def _seconds_to_keep(study: Study, outcome: SearchOutcome, num_slots: int) -> float:
     """Return the seconds of the limit for what follows; all, if no round of seeds would end."""
     config = study.config
+    num_candidates = config.confirm.top_k + 1
     after, with_a_round = (
         forecast_seconds(
             outcome.trials,
             outcome.epochs,
             max_epochs=config.budget.max_epochs,
-            num_candidates=config.confirm.top_k + 1,
+            num_candidates=num_candidates,
             num_seeds=num_seeds,
             num_slots=num_slots,
             direction=config.objective.direction,
             seconds_to_start=study.clock.seconds_to_start,
+            num_retrained=num_retrainings(num_candidates, config.confirm.num_seeds),
         )
         for num_seeds in (0, 1)
     )
@@ -99,22 +104,45 @@ def retrain(
 ) -> FinalModel:
     """Train the winner on train + val, and the default recipe beside it."""
     winner, results = confirmation.winner, study.results
-    identity = fingerprint(study.identity, winner.number)
+    numbers = [t.number for t in (winner, confirmation.runner_up) if t is not None]
+    identity = fingerprint(study.identity, numbers)
     if results.is_done("retrain", identity) and (results.best / "weights.safetensors").exists():
         return FinalModel(results.best, data.cache.classes)
     begin = time.monotonic()
-    default = default_trial(outcome.trials, study.config.objective.direction)
-    labels = [candidate_name(winner)]
-    if winner.number != 0 and default.number == 0:  # it may have failed, or break a constraint
-        labels.append(candidate_name(default))
-    study.terminal.line("retrain", f"{' and the '.join(labels)} on train + val")
+    slots = plan(study, backbones)
+    beside, left_out = _rivals(study, outcome, confirmation, identity, slots.count)
+    labels = [candidate_name(trial) for trial in (winner, *beside)]
+    study.terminal.line("retrain", f"{', '.join(labels)} on train + val")
     with study.board("retrain", len(labels), labels) as on_change:
-        runner = make_runner(study, data, backbones, plan(study, backbones), on_change)
-        model = retrain_winner(runner, confirmation, default)
-    study.finish("retrain", identity, begin)
+        runner = make_runner(study, data, backbones, slots, on_change)
+        schedule = runner.request(0, winner.params, 0).params["schedule"]
+        temperature = choose_temperature(confirmation, outcome.epochs, schedule)
+        model = retrain_winner(runner, confirmation, beside, temperature)
+    rival = candidate_name(beside[-1]) if beside and beside[-1].number else ""
+    study.finish("retrain", identity, begin, runner_up=rival, left_out=left_out)
     for log in results.best.glob("events-*.jsonl"):
         log.unlink()  # its checkpoints go with Ray's folder: the same winner later trains anew
     return model
+
+
+def _rivals(
+    study: Study,
+    outcome: SearchOutcome,
+    confirmation: Confirmation,
+    identity: str,
+    num_slots: int,
+) -> tuple[list[TrialRecord], str]:
+    """Choose what is trained beside the winner, once: a run that goes on has another time left."""
+    default = default_trial(outcome.trials, study.config.objective.direction)
+    before = study.results.read_marker("rivals")
+    decided = before.get("fingerprint") == identity
+    seconds = study.clock.seconds_left
+    if decided:
+        seconds = 0.0 if before["left_out"] else float("inf")
+    beside, left_out = rivals(confirmation, default, seconds_left=seconds, num_slots=num_slots)
+    if not decided:
+        study.results.mark_done("rivals", identity, 0.0, left_out=left_out)
+    return beside, left_out
 
 
 def evaluate(study: Study, data: Data, model: FinalModel) -> Evaluation:
@@ -130,14 +158,16 @@ def evaluate(study: Study, data: Data, model: FinalModel) -> Evaluation:
         before = take_warm_start(study.config, results, None)
         looks = before.num_test_looks if before else 0
         times = results.read_marker("evaluate").get("times", looks) + 1
-        has_baseline = (results.baseline / "weights.safetensors").exists()
+        note = results.read_marker("retrain")
         with study.terminal.busy("test", "judging the test images"):
             evaluation = evaluate_on_test(
                 results,
                 data.cache,
                 data.split,
                 data.checked.index,
-                baseline_folder=results.baseline if has_baseline else None,
+                baseline_folder=results.baseline,
+                runner_up=note.get("runner_up", ""),
+                cautions=test_cautions(data.checked.problems, data.checked.index, data.split),
                 num_threads=os.cpu_count() or 1,
             )
         study.finish("evaluate", identity, begin, times=times)
@@ -147,9 +177,12 @@ def evaluate(study: Study, data: Data, model: FinalModel) -> Evaluation:
             f"the test images have judged {times} final models, of this study and of those it "
             "began with: with every further look the score is less of a surprise"
         )
+    study.warn(results.read_marker("retrain").get("left_out", ""))
     accuracy = evaluation.metrics["accuracy"]
     text = f"accuracy {accuracy.value:.3f}, 95 % interval {accuracy.low:.3f} to {accuracy.high:.3f}"
     study.terminal.line("test", f"{text} · {len(evaluation.ids)} images")
+    for caution in read_cautions(results):
+        study.terminal.warn(caution)
     return evaluation
 
 

@@ -138,7 +138,7 @@ def test_probes_cost_their_extraction_once() -> None:
 def test_checkpoints_hold_moments_and_average_of_every_slot() -> None:
     parts = disk_bytes(load(SPACE), COSTS, IMAGES, store_bytes=0, num_slots=2)
     assert parts["checkpoints"] == 2 * 2 * (1 + 2 + 1) * 4_000_000
-    assert parts["models"] == 3 * 4_000_000
+    assert parts["models"] == 4 * 4_000_000
     assert "features" not in parts
     assert "images" not in parts
 

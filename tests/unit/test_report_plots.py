@@ -75,6 +75,8 @@ def test_confirmed_candidates_come_best_first(files: StudyFiles) -> None:
     means = [values.mean() for values in data.values]
     assert means == sorted(means, reverse=True)
     assert "default recipe" in data.candidates
+    reached = dict(zip(files.trials["number"], files.trials["best_value"], strict=True))
+    assert data.searched[data.candidates.index("default recipe")] == reached[0]
 
 
 def test_unused_parameters_have_no_position(files: StudyFiles) -> None:
@@ -125,6 +127,15 @@ def test_reliability_bins_hold_every_image(files: StudyFiles) -> None:
     assert data.counts.sum() == len(table)
     right = (table["label"] == table["predicted"]).mean()
     assert np.nansum(data.accuracy * data.counts) / len(table) == pytest.approx(right)
+    before = data.before
+    assert before is not None
+    assert before.counts.sum() == len(table)
+    assert before.ece == files.metrics["calibration"]["before"]["ece"]["value"]
+    # Ten bins or fifteen: the errors agree roughly, and divide by 1.3 tells them apart.
+    gaps = (np.nansum(abs(d.accuracy - d.confidence) * d.counts) for d in (before, data))
+    assert list(gaps) == pytest.approx(
+        [len(table) * before.ece, len(table) * float(data.ece or 0)], rel=0.25
+    )
 
 
 def test_class_counts_match_the_split(files: StudyFiles) -> None:

@@ -152,7 +152,7 @@ def test_the_answer_of_a_finished_study(tmp_path: Path) -> None:
     accuracy = files.metrics["metrics"]["accuracy"]
     shown = [f"{100 * accuracy[key]:.1f}" for key in ("value", "low", "high")]
     assert test.text.startswith("{} % [{}, {}]".format(*shown))
-    assert "better by" in default.text
+    assert default.text.startswith(files.metrics["comparison"]["worth_it"].capitalize())
     assert "backbone (46 %)" in mattered.text
     assert "f-ANOVA" in mattered.text
     assert following.text
@@ -163,8 +163,11 @@ def test_a_gain_smaller_than_the_spread_is_not_called_better(tmp_path: Path) -> 
     folder = write_fake_study(tmp_path / "s", num_trials=5)
     files = read_study(folder)
     confirm = {"mean": 0.80, "std": 0.02, "default_mean": 0.79, "default_std": 0.02, "num_seeds": 3}
-    write_json(folder.summary, files.summary | {"confirm": confirm})
+    write_json(folder.summary, files.summary | {"confirm": confirm, "comparison": None})
     assert "within the spread" in answer_lines(read_study(folder))[2].text
+    clear = confirm | {"default_mean": 0.60}
+    write_json(folder.summary, files.summary | {"confirm": clear, "comparison": None})
+    assert "better by 20.0 points" in answer_lines(read_study(folder))[2].text
 
 
 def test_the_answer_without_any_value_says_so(tmp_path: Path) -> None:

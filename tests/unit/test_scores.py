@@ -9,7 +9,8 @@ import pytest
 from sklearn import metrics as sk
 
 from search.records import Metric
-from search.scores import compare_models, comparison_text, per_class_scores, score_predictions
+from search.scores import per_class_scores, score_predictions, tempered
+from search.verdicts import compare_models, comparison_text, worth_it
 
 
 def predictions(num_images=400, num_classes=12, seed=0, skill=2.0):
@@ -33,6 +34,7 @@ def test_figures_agree_with_scikit_learn(num_classes):
         "balanced_accuracy": sk.balanced_accuracy_score(y_true, predicted),
         "macro_f1": sk.f1_score(y_true, predicted, average="macro"),
         "mcc": sk.matthews_corrcoef(y_true, predicted),
+        "kappa": sk.cohen_kappa_score(y_true, predicted),
         "log_loss": sk.log_loss(y_true, probabilities, labels=labels),
     }
     if num_classes > 10:
@@ -57,7 +59,9 @@ def test_intervals_narrow_with_more_images():
 def test_a_perfect_score_on_few_images_is_not_called_certain():
     metrics = score_predictions(np.arange(20) % 4, np.eye(4)[np.arange(20) % 4])
     assert metrics["accuracy"].value == 1.0
-    assert metrics["accuracy"].low < 0.9
+    for name in ("accuracy", "balanced_accuracy", "macro_f1", "mcc", "kappa"):
+        assert 0.7 < metrics[name].low < 0.95, name
+        assert metrics[name].high == pytest.approx(1.0), name
     assert metrics["log_loss"].value == 0.0
 
 
@@ -91,7 +95,11 @@ def test_per_class_scores_agree_with_scikit_learn():
     for name, values in zip(("precision", "recall", "f1", "support"), expected, strict=True):
         assert [row[name] for row in rows] == pytest.approx(list(values)), name
     assert (rows[3]["support"], rows[3]["recall_low"], rows[3]["recall_high"]) == (0, 0.0, 1.0)
-    assert all(row["recall_low"] <= row["recall"] <= row["recall_high"] for row in rows)
+    assert (rows[5]["precision_low"], rows[5]["precision_high"]) == (0.0, 1.0)
+    for name in ("precision", "recall", "f1"):
+        assert all(row[f"{name}_low"] <= row[name] <= row[f"{name}_high"] for row in rows), name
+    few, *_, many = sorted((row for row in rows if row["support"]), key=lambda r: r["support"])
+    assert few["f1_high"] - few["f1_low"] > many["f1_high"] - many["f1_low"]
 
 
 def one_hot(guesses):
@@ -129,3 +137,51 @@ def test_no_difference_is_said_plainly():
     text = comparison_text(Metric(0.0, 0.0, 0.0), 1.0, 60)
     assert text.startswith("Tuning made no difference to the accuracy of the default recipe")
     assert "not more than noise with 60 test images" in text
+
+
+def test_a_perfectly_calibrated_model_may_have_an_error_of_zero():
+    rng = np.random.default_rng(0)
+    chances = rng.uniform(0.5, 1.0, 300)
+    y_true = (rng.random(300) > chances).astype(np.int64)
+    ece = score_predictions(y_true, np.stack([chances, 1 - chances], axis=1))["ece"]
+    assert (ece.low, ece.value > 0.02) == (0.0, True)
+    sure = score_predictions(y_true, np.stack([chances**0.2, 1 - chances**0.2], axis=1))["ece"]
+    assert 0.05 < sure.low < sure.value, "too sure of itself by more than luck"
+
+
+def test_a_temperature_changes_how_sure_and_not_of_what():
+    _, probabilities = predictions(50, 5)
+    soft = tempered(probabilities, 2.0)
+    assert soft.sum(axis=1) == pytest.approx(1)
+    assert (soft.argmax(axis=1) == probabilities.argmax(axis=1)).all()
+    assert (soft.max(axis=1) < probabilities.max(axis=1)).all()
+    assert tempered(probabilities, 1.0) == pytest.approx(probabilities)
+    assert np.isfinite(tempered(np.array([[1.0, 0.0]]), 0.3)).all()
+
+
+@pytest.mark.parametrize(
+    ("low", "value", "p", "answer"),
+    [
+        (0.01, 0.05, 0.01, "yes"),
+        (-0.01, 0.02, 0.2, "not shown"),
+        (0.001, 0.02, 0.07, "not shown"),
+        (-0.01, 0.0, 1.0, "no"),
+        (-0.03, -0.01, 0.4, "no"),
+    ],
+)
+def test_whether_tuning_was_worth_it(low, value, p, answer):
+    assert worth_it(Metric(value, low, 2 * value - low), p) == answer
+
+
+def test_the_runner_up_is_compared_by_name():
+    y = np.zeros(100, dtype=np.int64)
+    worse = np.zeros(100, dtype=np.int64)
+    worse[:3] = 1
+    told = compare_models(y, one_hot(y), one_hot(worse), "trial 7")
+    assert told["name"] == "trial 7"
+    assert told["text"].startswith(
+        "The winner is 3.0 points of accuracy above the runner-up, trial"
+    )
+    assert told["text"].endswith(": not more than noise with 100 test images.")
+    swapped = compare_models(y, one_hot(worse), one_hot(y), "trial 7")["text"]
+    assert "3.0 points of accuracy below the runner-up" in swapped

@@ -8,9 +8,11 @@ from search.errors import TrialError
 from search.records import EpochRecord, TrialRecord, TrialState
 from search.select import (
     MOST_SECONDS_TO_START,
+    RETRAIN_SHARE,
     SECONDS_TO_START_WORKERS,
     default_trial,
     forecast_seconds,
+    num_retrainings,
     rank_trials,
     select_top,
 )
@@ -94,14 +96,18 @@ def test_forecast_counts_rounds_of_full_trainings() -> None:
         for e in (1, 2)
     ]
 
-    def seconds(num_seeds: int, num_slots: int, to_start: float = 0.0) -> float:
+    def seconds(num_seeds: int, num_slots: int, to_start: float = 0.0, **rest: int) -> float:
         return forecast_seconds(
             trials, epochs, max_epochs=10, num_candidates=4, num_seeds=num_seeds,
-            num_slots=num_slots, direction="maximize", seconds_to_start=to_start,
+            num_slots=num_slots, direction="maximize", seconds_to_start=to_start, **rest,
         )  # fmt: skip
 
     # 4 candidates × 3 seeds on 2 slots are 6 rounds of 10 epochs of 10 s.
-    assert seconds(3, 2) - seconds(0, 2) == pytest.approx(600 + SECONDS_TO_START_WORKERS)
+    confirming = seconds(3, 2) - seconds(0, 2, num_retrained=3)
+    assert confirming == pytest.approx(600 + SECONDS_TO_START_WORKERS)
+    # The runner-up is one training more on train + val: on two slots a round, on three none.
+    assert seconds(0, 2, num_retrained=3) - seconds(0, 2) == pytest.approx(RETRAIN_SHARE * 100)
+    assert seconds(0, 3, num_retrained=3) == seconds(0, 3)
     assert seconds(3, 4) < seconds(3, 2) < seconds(3, 1)
     # Workers start for confirm and for retrain, on a busy machine later than on an idle one.
     assert seconds(3, 2, 30.0) - seconds(3, 2, 1.0) == 2 * (30 - SECONDS_TO_START_WORKERS)
@@ -115,3 +121,9 @@ def test_a_failed_default_recipe_is_stood_in_for_by_the_best_trial() -> None:
     assert default_trial([trial(0, "pruned", 0.1), *trials[1:]], "maximize").number == 0
     with pytest.raises(TrialError, match="at least one epoch"):
         default_trial([trial(0, "interrupted", None)], "maximize")
+
+
+def test_a_runner_up_needs_two_candidates_beside_it() -> None:
+    assert num_retrainings(num_candidates=4, num_seeds=2) == 3
+    assert num_retrainings(num_candidates=2, num_seeds=2) == 2, "the default recipe is next best"
+    assert num_retrainings(num_candidates=4, num_seeds=0) == 2, "nobody is: nothing was confirmed"

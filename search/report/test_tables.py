@@ -1,0 +1,115 @@
+"""Tables of the one look at the test images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from search.report.format import interval_text, is_number, number_text
+from search.report.load import NothingToShowError, StudyFiles, section
+from search.report.table import Table
+from search.report.test_plots import confusion_data
+
+
+def test_metrics(files: StudyFiles) -> Table:
+    """Every test metric with its 95 % interval."""
+    found = section(files.metrics, "metrics") or {
+        k: v for k, v in section(files.summary, "test").items() if k != "num_images"
+    }
+    rows = []
+    for name, metric in found.items():
+        whole = metric if isinstance(metric, dict) else {"value": metric}
+        if is_number(whole.get("value")):
+            row = {"metric": name, "test": interval_text(name, whole)}
+            rows.append(row | {key: whole.get(key) for key in ("value", "low", "high")})
+    if not rows:
+        raise NothingToShowError("The model was not tested yet, so there are no test scores.")
+    frame = pd.DataFrame(rows)
+    return Table(
+        "test_metrics",
+        "Test scores, 95 % intervals",
+        frame,
+        {"metric": "metric"},
+        ("value", "low", "high"),
+    )
+
+
+def per_class(files: StudyFiles) -> Table:
+    """Precision, recall and F1 of every class, the weakest first."""
+    rows = [row for row in files.metrics.get("per_class") or () if isinstance(row, dict)]
+    if not rows:
+        raise NothingToShowError("The model was not tested yet, so there are no class scores.")
+    found = pd.DataFrame(rows).sort_values("f1", kind="stable")
+    frame = found[["class", "support"]].copy()
+    hidden: list[str] = []
+    for name in ("precision", "recall", "f1"):
+        frame[name] = found[name]
+        ends = [f"{name}_low", f"{name}_high"]
+        if not {*ends} <= {*found.columns}:
+            continue  # of an earlier version
+        pairs = found[ends].itertuples(index=False, name=None)
+        frame[f"{name}_interval"] = [f"{100 * a:.0f} to {100 * b:.0f}" for a, b in pairs]
+        frame[ends], hidden = found[ends], [*hidden, *ends]
+    kinds = dict.fromkeys(("precision", "recall", "f1", *hidden), "recall")
+    return Table("per_class", "Scores per class, 95 % intervals", frame, kinds, tuple(hidden))
+
+
+def comparisons(files: StudyFiles) -> Table:
+    """The final model against the default recipe and the runner-up, on the same test images."""
+    named = {"comparison": "default recipe", "runner_up": "runner-up"}
+    rows = []
+    for key, name in named.items():
+        told = section(files.metrics, key)
+        if not is_number(told.get("difference")):
+            continue
+        low, high = (float(told.get(end) or 0.0) for end in ("low", "high"))
+        rows.append(
+            {
+                "against": f"{name} ({told['name']})" if told.get("name") else name,
+                "points": 100 * float(told["difference"]),
+                "interval": f"{100 * low:+.1f} to {100 * high:+.1f}",
+                "mcnemar_p": told.get("p_value"),
+                "verdict": str(told.get("text", "")).rpartition("): ")[2].rstrip("."),
+                "low": low,
+                "high": high,
+            }
+        )
+    if not rows:
+        raise NothingToShowError("No other model was tested beside the winner.")
+    title = "The winner against others, on the same test images"
+    return Table("comparisons", title, pd.DataFrame(rows), {}, ("low", "high"))
+
+
+def calibration(files: StudyFiles) -> Table:
+    """What dividing the logits by a temperature did to the confidences."""
+    told = section(files.metrics, "calibration")
+    if not told.get("source"):
+        raise NothingToShowError("No temperature was found for the model's confidences.")
+    rows = [
+        {"figure": name}
+        | {when: interval_text(name, section(told, when).get(name)) for when in ("before", "after")}
+        for name in ("ece", "log_loss")
+    ]
+    title = f"Confidences before and after a temperature of {number_text(told['temperature'])}"
+    return Table("calibration", title, pd.DataFrame(rows), {"figure": "metric"})
+
+
+def confusions(files: StudyFiles) -> Table:
+    """Pairs of classes that were mixed up, the most frequent first."""
+    data = confusion_data(files)
+    off = data.counts * ~np.eye(len(data.classes), dtype=bool)
+    true, predicted = np.nonzero(off)
+    order = np.argsort(-off[true, predicted], kind="stable")
+    rows = [
+        {
+            "true": data.classes[i],
+            "predicted": data.classes[j],
+            "num_images": int(off[i, j]),
+            "share_of_true": float(data.shares[i, j]),
+        }
+        for i, j in zip(true[order], predicted[order], strict=True)
+    ]
+    if not rows:
+        raise NothingToShowError("Every test image was classified correctly.")
+    frame = pd.DataFrame(rows)
+    return Table("confusions", "What was mistaken for what", frame, {"share_of_true": "recall"})
