@@ -36,11 +36,13 @@ def non_dominated_ranks(points: Floats, enough: int | None = None) -> Ints:
     """Return the rank (N,) of every point: 0 on the front, 1 on the front without those, and so on.
 
     Args:
-        enough: Stop once as many points have a rank; the others share the next one.
+        enough: Of several figures: stop once as many points have a rank; the others share the next.
 
     References:
         Deb et al. 2002, NSGA-II, section III.A.
     """
+    if points.shape[1] == 1:
+        return np.unique(-points[:, 0], return_inverse=True)[1].reshape(-1)
     ranks = np.full(len(points), -1, dtype=np.int64)
     wanted = len(points) if enough is None else min(enough, len(points))
     rank = 0
@@ -80,7 +82,7 @@ def preference(points: Floats, enough: int | None = None) -> list[tuple[int, flo
     """
     ranks = non_dominated_ranks(points, enough)
     distances = np.zeros(len(points))
-    for rank in range(int(ranks.max(initial=-1)) + 1):
+    for rank in range(int(ranks.max(initial=-1)) + 1 if points.shape[1] > 1 else 0):
         at = ranks == rank
         distances[at] = crowding_distances(points[at])
     return [(int(rank), -float(far)) for rank, far in zip(ranks, distances, strict=True)]

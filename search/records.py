@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -318,16 +318,3 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-def trial_columns(trials: Sequence[TrialRecord]) -> list[str]:
-    """Columns of trials.csv: the record's fields, each of its params as `params.<name>`."""
-    names = dict.fromkeys(name for trial in trials for name in trial.params)
-    plain = [f.name for f in fields(TrialRecord) if f.name != "params"]
-    return [*plain, *(f"params.{name}" for name in names)]
-
-
-def trial_row(trial: TrialRecord) -> dict[str, Any]:
-    """Flatten a trial to one row of trials.csv; inactive params stay blank."""
-    row = {f.name: getattr(trial, f.name) for f in fields(TrialRecord) if f.name != "params"}
-    return row | {f"params.{name}": value for name, value in trial.params.items()}

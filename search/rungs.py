@@ -115,8 +115,9 @@ def falls_behind_front(
     num_reached = len(others) + 1
     if num_reached < reduction_factor:
         return False
-    own, *keys = preference(as_points([worths, *others]))
-    return sum(key < own for key in keys) >= -(-num_reached // reduction_factor)
+    num_places = -(-num_reached // reduction_factor)
+    own, *keys = preference(as_points([worths, *others]), enough=num_places)
+    return sum(key < own for key in keys) >= num_places
 
 
 def below_median(values: Sequence[float], others: Sequence[Sequence[float]]) -> bool:

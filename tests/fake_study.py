@@ -21,14 +21,13 @@ from search.records import (
     Problem,
     TrialRecord,
     TrialState,
-    trial_columns,
-    trial_row,
     write_csv,
     write_json,
     write_text,
 )
 from search.results import ResultsFolder
 from search.scores import per_class_scores, score_predictions, tempered
+from search.trial_table import trial_columns, trial_row
 from search.verdicts import compare_models
 from tests.fake_search import MAX_EPOCHS, MIN_EPOCHS, REDUCTION_FACTOR, fake_search
 

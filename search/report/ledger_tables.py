@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from search.records import EpochRecord, trial_columns, trial_row
+from search.records import EpochRecord
+from search.trial_table import trial_columns, trial_row
 from search.tune.ledger import Ledger
 
 RUNNING = "running"

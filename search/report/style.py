@@ -29,7 +29,7 @@ CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION)
 STATE_COLOURS = {"complete": BLUE, "pruned": ORANGE, "failed": VERMILION, "interrupted": PURPLE,
                  "running": SKY, "infeasible": GREY}  # fmt: skip
 STATE_MARKERS = {"complete": "o", "pruned": "v", "failed": "X", "interrupted": "s", "running": "D",
-                 "infeasible": "x"}  # fmt: skip
+                 "infeasible": "P"}  # fmt: skip
 SPLIT_COLOURS = {"train": BLUE, "val": ORANGE, "test": GREEN}
 
 WIDTH = 9.0  # inches: 900 CSS pixels on the page, twice that in the file

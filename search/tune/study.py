@@ -14,11 +14,10 @@ from search.records import (
     EpochRecord,
     SearchOutcome,
     TrialState,
-    trial_columns,
-    trial_row,
     write_csv,
 )
 from search.results import ResultsFolder
+from search.trial_table import trial_columns, trial_row
 from search.tune.engine import state_of
 from search.tune.importance import write_importance
 from search.tune.ledger import Ledger
@@ -137,18 +136,13 @@ def _make_searcher(
     def make_config(number: int, searched: dict[str, Any]) -> dict[str, Any]:
         past = ledger.trials.get(number)
         resume_from = past.checkpoint if past else ""
-        network = architecture_of(config.recipe_of(searched) | searched)
+        network = _network(config, searched)
         footprint = ledger.footprints.get(network) or runner.footprints.get(network) or {}
-        return runner.request(
-            number,
-            searched,
-            config.seed + number,
-            resume_from=resume_from,
-            footprint=footprint,
-        ).to_config()
-
-    def is_excluded(searched: dict[str, Any]) -> bool:
-        return ledger.excludes(architecture_of(config.recipe_of(searched) | searched))
+        seed = config.seed + number
+        request = runner.request(
+            number, searched, seed, resume_from=resume_from, footprint=footprint
+        )
+        return request.to_config()
 
     def ended(trial_id: str, number: int, result: dict[str, Any] | None, error: bool) -> TrialState:
         return state_of(
@@ -161,23 +155,24 @@ def _make_searcher(
             failed=error,
         )
 
-    space = config.search_space
+    space, num_startup = config.search_space, num_startup_trials(config.budget.num_trials)
     return StudySearch(
         space,
         make_config,
         ended,
         ledger,
-        make_sampler(
-            config.search.sampler,
-            config.seed,
-            num_startup_trials(config.budget.num_trials),
-        ),
+        make_sampler(config.search.sampler, config.seed, num_startup),
         config.start_points + (warm_start.start_points(config) if warm_start else []),
         warm_start.frozen_trials(space, config.goals) if warm_start else (),
         config.seed,
         lambda: bool(why_no_more(config.budget, ledger)),
-        is_excluded if config.constraints else lambda searched: False,
+        lambda point: bool(config.constraints) and ledger.excludes(_network(config, point)),
     )
+
+
+def _network(config: StudyConfig, searched: dict[str, Any]) -> str:
+    """Name the network that searched params lead to."""
+    return architecture_of(config.recipe_of(searched) | searched)
 
 
 def _raise_if_nothing_to_rank(ledger: Ledger, results: ResultsFolder) -> None:

@@ -13,7 +13,15 @@ from search.errors import ResultsError
 from search.space import Choice, Fixed, Float, Int, Space
 from search.tune import machine, session
 from search.tune.machine import check_machine
-from search.tune.preflight import Backbone, measure_backbone, missing_weights_warning
+from search.tune.preflight import (
+    Backbone,
+    default_recipe,
+    default_warning,
+    footprints_of,
+    measure_backbone,
+    missing_weights_warning,
+)
+from tests.study_files import MINIMAL, load
 
 
 def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,3 +81,17 @@ def test_a_measured_backbone_outlives_the_marker() -> None:
     mode, (probed,) = measure_backbone(ends[:1], "cpu", 1, trains=False)
     assert (mode, probed.train_seconds, probed.fixed_bytes) == ("", 0.0, 0)
     assert "judges" in Backbone("small_cnn", None, 1, "", mode, (probed,)).describe()
+
+
+def test_a_default_recipe_that_breaks_a_constraint_is_told_before_the_first_trial() -> None:
+    config = load(MINIMAL + "constraints: {num_parameters: <= 1e5}\ntrainable: classifier\n")
+    recipe = default_recipe(config)
+    known = footprints_of(recipe, 3, "cpu")
+    assert default_warning(config, {}) == "", "not measured yet"
+    text = default_warning(config, known)
+    assert text.startswith(
+        "the default recipe breaks the constraints: num_parameters must be <= 100e3, has 391e3. "
+        "Trial 0 is not trained"
+    )
+    loose = load(MINIMAL + "constraints: {num_parameters: <= 1e6}\n")
+    assert default_warning(loose, known) == ""

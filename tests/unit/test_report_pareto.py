@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search.records import TrialRecord, TrialState, trial_columns, trial_row, write_csv, write_json
+from search.records import TrialRecord, TrialState, write_csv, write_json
 from search.report import pareto, tables
 from search.report.answer import answer_lines
 from search.report.load import NothingToShowError, StudyFiles, read_study
@@ -16,6 +16,7 @@ from search.report.page import write_report
 from search.report.style import plot_style, save_figure
 from search.report.table import write_table
 from search.results import ResultsFolder
+from search.trial_table import trial_columns, trial_row
 
 BOTH = [
     {"metric": "val_accuracy", "direction": "maximize"},

@@ -9,12 +9,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from search.records import TrialRecord, TrialState, trial_columns, trial_row, write_csv, write_json
+from search.records import TrialRecord, TrialState, write_csv, write_json
 from search.report import tables
 from search.report.answer import answer_lines
 from search.report.load import NothingToShowError, StudyFiles, numbers, read_study
 from search.report.table import Table, write_table
 from search.results import ResultsFolder
+from search.trial_table import trial_columns, trial_row
 from tests.fake_study import write_fake_study
 from trainables.parameters import default_params
 

@@ -13,6 +13,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from search.clock import Clock
+from search.goals import Goals, Objective
 from search.records import TrialState
 from search.terminal import Terminal, _breaks
 from search.tune.ledger import Ledger
@@ -104,3 +105,27 @@ def play(terminal: Terminal, folder: Path) -> None:
         train(2, params, [])
         end(2, TrialState.FAILED, "MemoryError: [red]8 GiB[/] wanted")
         train(3, other, [0.4, 0.5])
+
+
+def test_a_trial_that_breaks_a_limit_says_which_and_a_trade_off_shows_both_values(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    goals = Goals((Objective("val_accuracy", "maximize"), Objective("latency_ms", "minimize")))
+    ledger = Ledger(tmp_path / "events.jsonl", "val_accuracy", "maximize", goals=goals)
+    reason = "num_parameters must be <= 5e6, has 11.2e6"
+    terminal = Terminal()
+    with terminal.trials("search", 2, 3, Clock(), ("lr",)) as on_change:
+        ledger.start(0, {"lr": 0.1}, seed=0)
+        cost = {"latency_ms": 2.345, "num_parameters": 5.0, "model_mb": 1.0}
+        ledger.footprint(0, "net", cost)
+        ledger.epoch(0, {"epoch": 3, "val_accuracy": 0.5, "train_loss": 1.0, "seconds": 1.0})
+        ledger.end(0, TrialState.COMPLETE)
+        on_change(ledger, "end", 0)
+        ledger.start(1, {"lr": 0.2}, seed=0)
+        ledger.end(1, TrialState.INFEASIBLE, reason)
+        on_change(ledger, "end", 1)
+    first, second = capsys.readouterr().out.splitlines()
+    assert "0.5000 best" in first
+    assert "latency_ms 2.35" in first
+    assert "infeasible" in second
+    assert second.endswith(reason)

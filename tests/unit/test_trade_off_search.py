@@ -10,15 +10,18 @@ import pytest
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import TrialState as Optuna
 
+from search.errors import TrialError
 from search.goals import Goals, architecture_of
 from search.pareto import front_of
 from search.records import TrialState
+from search.results import ResultsFolder
 from search.select import default_trial, rank_trials, select_top
 from search.tune import sampler as sampler_module
 from search.tune.ledger import Ledger
 from search.tune.limits import NUM_INFEASIBLE_TO_GIVE_UP, why_hopeless
 from search.tune.optuna_file import OptunaFile
 from search.tune.sampler import SamplerMemory, is_infeasible
+from search.tune.study import _raise_if_nothing_to_rank
 from search.tune.told import told_of
 from tests.trade_offs import (
     GOALS,
@@ -88,6 +91,11 @@ def test_everything_excluded_ends_the_search(tmp_path: Path) -> None:
     assert search.is_exhausted
     assert len(ledger.trials) == 15, "as many as there are networks"
     assert not rank_trials(ledger.trial_records(), "maximize")
+    with pytest.raises(TrialError, match=r"none of 15 trials satisfies the constraints, such as: "):
+        _raise_if_nothing_to_rank(ledger, ResultsFolder(tmp_path))
+    ledger.start(99, {}, seed=0)
+    ledger.epoch(99, {"epoch": 1, "val_accuracy": 0.5})
+    _raise_if_nothing_to_rank(ledger, ResultsFolder(tmp_path))
 
 
 def test_a_hopeless_search_gives_up_and_a_lucky_one_does_not(tmp_path: Path) -> None:

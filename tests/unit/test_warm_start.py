@@ -12,7 +12,7 @@ from optuna.trial import TrialState as Optuna
 from search.config import StudyConfig, load_study
 from search.errors import ResultsError
 from search.identity import write_study
-from search.records import TrialState
+from search.records import TrialState, write_json
 from search.results import ResultsFolder
 from search.tune.ledger import Ledger
 from search.tune.optuna_search import StudySearch
@@ -185,3 +185,53 @@ def test_what_cannot_be_begun_with_is_refused(tmp_path: Path, other: ResultsFold
     results.warm_start.unlink()
     Ledger(results.events, "val_accuracy", "maximize").start(0, ADAMW, 0)
     assert "must be given when a study begins" in refusal(config, other.root)
+
+
+TRADE_OFF = "objective=[{metric: val_accuracy}, {metric: num_parameters}]"
+LIMIT = "constraints={num_parameters: <= 1000}"
+
+
+def measure(results: ResultsFolder, processor: str = "the same") -> None:
+    """Add footprints to the other study's ledger: trial 0 is small, the others are large."""
+    ledger = Ledger(results.events, "val_accuracy", "maximize")
+    for number in list(ledger.trials):
+        count = 500.0 if number == 0 else 5000.0
+        cost = {"latency_ms": 1.0, "num_parameters": count, "model_mb": count / 1e6}
+        ledger.footprint(number, f"net {count}", cost)
+    write_json(results.environment, {"hardware": {"processor": processor}})
+
+
+def test_a_trade_off_learns_from_a_study_of_one_objective(
+    tmp_path: Path, other: ResultsFolder
+) -> None:
+    measure(other)
+    config = study(tmp_path, "this", TRADE_OFF, LIMIT)
+    results = results_of(tmp_path, config)
+    write_json(results.environment, {"hardware": {"processor": "the same"}})
+    taken = take_warm_start(config, results, other.root)
+    assert taken is not None
+    assert taken.differences == ()
+    told = taken.frozen_trials(config.search_space, config.goals)
+    assert [t.values for t in told] == [[0.7, 500.0], [0.9, 5000.0], None, [0.95, 5000.0]]
+    assert [next(iter(t.constraints.values())) for t in told] == [-0.5, 4.0, 4.0, 4.0]
+    (only,) = taken.start_points(config)
+    assert only["lr"] == ADAMW["lr"], "the best of those that keep the limit"
+
+
+def test_what_was_not_measured_there_does_not_count(tmp_path: Path, other: ResultsFolder) -> None:
+    config = study(tmp_path, "this", TRADE_OFF)
+    taken = take_warm_start(config, results_of(tmp_path, config), other.root)
+    assert taken is not None
+    assert taken.differences == ("num_parameters has to be measured anew",)
+    assert taken.frozen_trials(config.search_space, config.goals) == []
+    assert len(taken.start_points(config)) == 3, "where the search starts"
+
+
+def test_latency_is_another_one_on_another_machine(tmp_path: Path, other: ResultsFolder) -> None:
+    measure(other, processor="another")
+    config = study(tmp_path, "this", "constraints={latency_ms: <= 10}")
+    results = results_of(tmp_path, config)
+    write_json(results.environment, {"hardware": {"processor": "mine"}})
+    taken = take_warm_start(config, results, other.root)
+    assert taken is not None
+    assert taken.differences == ("latency_ms has to be measured anew",)
