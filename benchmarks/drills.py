@@ -7,13 +7,11 @@ trials with those of a study that nothing disturbed. Ends with 1 if a promise wa
 from __future__ import annotations
 
 import random
-import shutil
 import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -22,11 +20,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.blows import BLOWS, Blow, in_search, worker_of_last_epoch
+from benchmarks.blows import BLOWS, KILLED, Blow, in_search, worker_of_last_epoch
+from benchmarks.deaths import DEATHS, Death
 from benchmarks.measure import describe_machine, verdict
+from benchmarks.small_disk import fill, small_disk
 from benchmarks.victim import Damage, Event, Victim, damage
 
-TMPFS_MB = 1200
 MAX_START_SECONDS = 12.0
 SERVERS = ("raylet", "gcs_server")
 
@@ -76,7 +75,9 @@ class Drills:
         """Run one drill; one that gets stuck is a broken promise too."""
         self.victim.forget_trials()
         try:
-            return self.special[name]() if name in self.special else self.blow(BLOWS[name])
+            if name in self.special:
+                return self.special[name]()
+            return self.death(DEATHS[name]) if name in DEATHS else self.blow(BLOWS[name])
         except (AssertionError, subprocess.TimeoutExpired) as error:
             self.victim.make_away()
             return Outcome(name, "", broken=[str(error)])
@@ -114,6 +115,14 @@ class Drills:
             f"the same set of trials: {victim.trials()}, not {self.undisturbed}",
         )
         return outcome
+
+    def death(self, death: Death) -> Outcome:
+        """Let the driver kill itself in the middle of a write."""
+        victim, outcome = self.victim, Outcome("driver", death.when)
+        victim.start(prelude=death.prelude)
+        outcome.exit_code = victim.end()
+        outcome.require(outcome.exit_code == KILLED, f"killed itself: {victim.output}")
+        return self.finish(outcome, victim.events())
 
     def worker(self) -> Outcome:
         """Kill the process that trains: the study itself goes on."""
@@ -167,14 +176,14 @@ class Drills:
     def full_disk(self) -> Outcome:
         """Fill a small file system while trials run on it; needs the right to mount one."""
         victim, outcome = self.victim, Outcome("disk", "full, in search")
-        with _small_disk(victim.results) as is_mounted:
+        with small_disk(victim.results) as is_mounted:
             if not is_mounted:
                 outcome.when += " (skipped: may not mount)"
                 return outcome
             victim.start()
             victim.wait_until(lambda: in_search(victim))
             begin, ballast = time.monotonic(), victim.results / "ballast"
-            _fill(ballast)
+            fill(ballast)
             before = victim.events()
             outcome.exit_code = victim.end()
             outcome.seconds, said = time.monotonic() - begin, victim.output
@@ -234,35 +243,6 @@ class Drills:
         outcome.require(self.victim.trials() == self.undisturbed, "the same set of trials")
 
 
-@contextmanager
-def _small_disk(folder: Path) -> Iterator[bool]:
-    """Put a small file system where a folder is, with a copy of the folder on it, for a while."""
-    aside = folder.with_name("aside")
-    folder.rename(aside)
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_MB}m", "tmpfs", str(folder)]
-    is_mounted = subprocess.run(mount, capture_output=True).returncode == 0
-    try:
-        if is_mounted:
-            shutil.copytree(aside, folder, dirs_exist_ok=True)
-        yield is_mounted
-    finally:
-        if is_mounted:
-            subprocess.run(["umount", "-l", str(folder)], check=True)
-        folder.rmdir()
-        aside.rename(folder)
-
-
-def _fill(ballast: Path) -> None:
-    with ballast.open("wb", buffering=0) as file:
-        for size in (1 << 20, 1 << 12):
-            try:
-                while True:
-                    file.write(bytes(size))
-            except OSError:
-                continue
-
-
 def drill_table(outcomes: list[Outcome]) -> Table:
     """Draw what was hurt, when, and what was lost."""
     table = Table(title="Fault drills: the same command afterwards, against an undisturbed study")
@@ -298,7 +278,7 @@ def main(
     console = Console(width=150)
     with tempfile.TemporaryDirectory(prefix="drills-") as folder:
         drills = Drills(Path(folder))
-        names = only or ["worker", *BLOWS, "clock", "second", "disk", "soak"]
+        names = only or ["worker", *BLOWS, *DEATHS, "clock", "second", "disk", "soak"]
         outcomes = []
         for name in names:
             outcome = drills.soak(kills, seed) if name == "soak" else drills.run(name)

@@ -20,7 +20,7 @@ from search.report.style import (
     save_figure,
 )
 
-MAX_LINES = 6
+MAX_LINES = 4  # more bands than that are mud
 NUM_POINTS = 300
 LEAST = 0.2  # points: less than one image of val
 
@@ -43,7 +43,7 @@ def draw_anytime(
         panels = figure.subplots(1, len(tables), squeeze=False)[0]
         for axes, table in zip(panels, tables, strict=True):
             _panel(axes, table, replays[table.name])
-        panels[0].set_ylabel("accuracy missing to the best configuration (points)")
+        panels[0].set_ylabel("points of accuracy below the best")
         legend_below(figure, panels[0].get_lines())
         save_figure(figure, path)
 

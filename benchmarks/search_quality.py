@@ -89,7 +89,7 @@ def main(
     replays = replay_all(names, tables, trials, range(seeds), jobs)
     rows = [row for t in tables for row in compare(t, replays[t.name], DEFAULT)]
     for t in tables:
-        Console().print(regret_table(t.name, [row for row in rows if row.table == t.name]))
+        Console(width=120).print(regret_table(t.name, [row for row in rows if row.table == t.name]))
     if plot is not None:
         draw_anytime(tables, replays, plot)
     if json is not None:

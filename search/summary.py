@@ -125,8 +125,11 @@ def summary_lines(value: dict[str, Any]) -> list[str]:
         lines.append(f"its model: {footprint_text(confirm['footprint'])}")
     if confirm["mean"] is not None:
         spread = f" ± {confirm['std']:.4f}" if confirm["std"] is not None else ""
+        seeds = (
+            "1 fresh seed" if confirm["num_seeds"] == 1 else f"{confirm['num_seeds']} fresh seeds"
+        )
         lines.append(
-            f"{metric} {confirm['mean']:.4f}{spread} over {confirm['num_seeds']} fresh seed(s) "
+            f"{metric} {confirm['mean']:.4f}{spread} over {seeds} "
             f"(best of the search: {best['value']:.4f})"
         )
     if optimism := confirm.get("optimism"):

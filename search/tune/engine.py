@@ -33,7 +33,7 @@ from search.tune.workers import start_workers
 
 NUM_RETRIES = 2  # of a trial that the machine ended; a configuration that fails is not retried
 
-LAST_STAGE = "retrain"
+FIRST_STAGE, LAST_STAGE = "search", "retrain"
 
 
 class _StopWhen(Unsaved, Stopper):
@@ -131,7 +131,7 @@ def run_tune(
     run_config = RunConfig(
         name=f"{stage}-{time.strftime('%Y%m%d-%H%M%S')}",
         storage_path=str(results.ray),
-        callbacks=[recorder, PendingWatch(slots, notify), next_workers],
+        callbacks=[recorder, PendingWatch(slots, notify, stage == FIRST_STAGE), next_workers],
         stop=_StopWhen(lambda: recorder.must_stop or should_stop()),
         failure_config=FailureConfig(max_failures=NUM_RETRIES),
         verbose=0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -21,11 +21,16 @@ Say = Callable[[str], None]
 
 
 class PendingWatch(Unsaved, Callback):
-    """Look at waiting trials while Tune runs, and say once a wait what they wait for."""
+    """Look at waiting trials while Tune runs, and say once a wait what they wait for.
 
-    def __init__(self, slots: Slots, say: Say) -> None:
+    Args:
+        numbered: They are trials of the search, which people know by their numbers.
+    """
+
+    def __init__(self, slots: Slots, say: Say, numbered: bool = True) -> None:
         self._slots = slots
         self._say = say
+        self._numbered = numbered
         self._since: dict[str, float] = {}
         self._told: set[str] = set()
         self._last_look = 0.0
@@ -40,11 +45,17 @@ class PendingWatch(Unsaved, Callback):
         self._told &= waiting.keys()
         late = [key for key, since in self._since.items() if now - since > PATIENCE_SECONDS]
         if late and not self._told:
-            numbers = ", ".join(str(waiting[key].config["number"]) for key in late)
-            noun, verb = ("trials", "wait") if len(late) > 1 else ("trial", "waits")
+            numbers = [waiting[key].config["number"] for key in late]
             num_live = len(waiting) + sum(t.status == Trial.RUNNING for t in trials)
-            self._say(f"{noun} {numbers} {verb} {explain_waiting(self._slots, num_live)}")
+            self._say(f"{self._who(numbers)} {explain_waiting(self._slots, num_live)}")
         self._told |= set(late)
+
+    def _who(self, numbers: Sequence[int]) -> str:
+        several = len(numbers) > 1
+        if not self._numbered:
+            return f"{len(numbers)} trainings wait" if several else "a training waits"
+        listed = ", ".join(map(str, numbers))
+        return f"trials {listed} wait" if several else f"trial {listed} waits"
 
 
 def wait_for_a_worker(slots: Slots, say: Say) -> None:

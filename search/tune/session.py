@@ -13,7 +13,12 @@ from typing import Any
 
 from search.clock import leave_at_once, write_raw
 from search.errors import ResourceError, TrialError
-from search.tune.workers import SYSTEM_CONFIG, share_idle_workers, start_workers
+from search.tune.workers import (
+    SYSTEM_CONFIG,
+    share_idle_workers,
+    start_workers,
+    wait_for_servers,
+)
 
 _QUIET = {
     # Every one of these costs seconds, disk or lines on the terminal in a plain set-up.
@@ -130,6 +135,8 @@ class RaySession:
         level = logging.INFO if self._verbose else logging.ERROR
         is_own = self.address == "local"
         environment = _runtime_env()
+        if is_own:
+            wait_for_servers()
         ray.init(
             address=self.address,
             include_dashboard=False if is_own else None,

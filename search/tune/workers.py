@@ -15,6 +15,32 @@ SYSTEM_CONFIG: dict[str, Any] = {
 """Of a cluster of our own."""
 
 _SECONDS_TO_ASK = 0.2  # a request arrives sooner, a worker starts later
+SECONDS_FOR_SERVERS = 150.0
+
+
+def wait_for_servers() -> None:
+    """Give a cluster of our own more than Ray's 30 seconds to start.
+
+    Its server waits for helpers that import Python modules for some ten CPU seconds: where other
+    work has the machine, that takes a minute, and Ray would give up.
+    """
+    from ray._private import services
+
+    ask = services.get_node
+    if ask.__module__ == __name__:
+        return
+
+    def get_node(*arguments: Any) -> Any:
+        until = time.monotonic() + SECONDS_FOR_SERVERS
+        while True:
+            try:
+                return ask(*arguments)
+            except RuntimeError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
+
+    services.get_node = get_node
 
 
 def share_idle_workers() -> None:

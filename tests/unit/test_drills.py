@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import io
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from benchmarks.blows import BLOWS
+from benchmarks.deaths import DEATHS
 from benchmarks.drills import Outcome, drill_table
 from benchmarks.victim import Damage, damage, finished
 
@@ -54,3 +60,50 @@ def test_the_table_shows_what_broke() -> None:
     text = written.getvalue()
     assert text.count("missed") == text.count("met") == 1
     assert len(BLOWS) >= 16
+
+
+WRITES = {
+    "ledger": """
+from pathlib import Path
+from search.records import TrialState
+from search.tune.ledger import Ledger
+ledger = Ledger(Path("events.jsonl"), "val_accuracy", "maximize")
+for number in range(4):
+    ledger.start(number, {}, 0)
+    ledger.end(number, TrialState.FAILED)
+""",
+    "snapshot": """
+import json
+with open("experiment_state-1.json", "w") as file:
+    json.dump({"trial_data": []}, file)
+""",
+} | {
+    name: f"""
+from pathlib import Path
+from search.records import write_text
+write_text(Path("before.csv"), "whole")
+write_text(Path("{file}"), "whole")
+"""
+    for name, file in (
+        ("table", "trials.csv"),
+        ("model", "weights.safetensors"),
+        ("summary", "summary.json"),
+    )
+}
+LEFT = {
+    "ledger": ("events.jsonl", b'"event":"end","nu'),
+    "snapshot": ("experiment_state-1.json", b'{"trial_data": ['),
+}
+
+
+@pytest.mark.parametrize("name", DEATHS)
+def test_a_driver_dies_in_the_middle_of_a_write(name: str, tmp_path: Path) -> None:
+    code = DEATHS[name].prelude + WRITES[name]
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    if name in LEFT:
+        file, half = LEFT[name]
+        assert half in (tmp_path / file).read_bytes()[-40:]
+    else:
+        assert (tmp_path / "before.csv").exists()
+        assert len(list(tmp_path.iterdir())) == 2, "written beside, and not renamed"

@@ -9,6 +9,7 @@ from typing import Any
 
 import optuna
 import pytest
+import torch
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as Optuna
@@ -252,3 +253,15 @@ def test_a_point_is_the_same_whichever_sum_of_floats_led_there() -> None:
     assert point_key(SMALL, {"a": 1, "b": 0.1 + 0.2}) == point_key(SMALL, {"a": 1, "b": 0.3})
     assert point_key(SPACE, ADAMW) == point_key(SPACE, ADAMW | {"width": 9}), "fixed ones tell none"
     assert point_key(SPACE, ADAMW) != point_key(SPACE, SGD)
+
+
+def test_a_gaussian_process_leaves_the_cores_to_the_trainings() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        make_sampler("tpe", seed=0, num_startup=4)
+        assert torch.get_num_threads() == 2
+        make_sampler("gp", seed=0, num_startup=4)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)

@@ -65,3 +65,18 @@ def test_a_wait_is_told_once_and_the_next_one_anew(monkeypatch: pytest.MonkeyPat
     trial.status = "PENDING"
     assert look(5) == ["trial 7 waits for 2"]
     assert look(40) == ["trial 7 waits for 2"] * 2
+
+
+def test_trainings_after_the_search_are_counted_not_numbered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(pending.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(pending, "explain_waiting", lambda slots, num_own: f"for {num_own}")
+    said: list[str] = []
+    watch = PendingWatch(SLOTS, said.append, numbered=False)
+    for trials in ([FakeTrial("a")], [FakeTrial("b"), FakeTrial("c")]):
+        for _ in range(2):
+            watch.on_step_end(0, trials)  # type: ignore[arg-type]
+            now[0] += 40
+    assert said == ["a training waits for 1", "2 trainings wait for 2"]
