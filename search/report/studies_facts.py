@@ -19,6 +19,7 @@ MEANT = frozenset(GROUPS[:6])
 NOT_SET, NOT_KNOWN = "not set", "not known"
 
 _UNTOLD_FLAGS = {"--results", "--fresh", "--space", "-q", "--quiet", "-v", "--verbose"}
+_WEIGHTS = "weights."
 _WHERE = {"name": "", "seed": "seeds", "trainable": "space", "dataset": "data", "space": "space",
           "default": "space", "start_with": "space", "budget": "budget"}  # fmt: skip
 _DATA = ("source", "is_sample", "num_images", "num_train", "num_val", "num_test", "given_splits",
@@ -53,7 +54,7 @@ def facts_of(files: StudyFiles) -> Facts:
         facts["settings", "warm_start"] = show(started)
     weights = files.folder.read_marker("weights").get("files")
     for name, content in (weights if isinstance(weights, dict) else {}).items():
-        facts["data", f"weights.{name}"] = str(content)[:12]
+        facts["data", f"{_WEIGHTS}{name}"] = str(content)[:12]
     environment = files.environment
     if environment.get("git") is not None:
         facts |= {("code", name): text for name, text in _flat("git", environment["git"])}
@@ -72,12 +73,20 @@ def find_differences(studies: Sequence[Compared]) -> list[Difference]:
     found = []
     for group, name in names:
         values = tuple(
-            facts.get((group, name), NOT_SET if group in groups else NOT_KNOWN)
+            facts.get((group, name), NOT_SET if group in groups and told_by(name) else NOT_KNOWN)
             for facts, groups in zip(told, known, strict=True)
         )
         if len(set(values) - {NOT_KNOWN}) > 1:
             found.append(Difference(group, name, values))
     return found
+
+
+def told_by(name: str) -> bool:
+    """Tell whether a setting that a study does not have says something of it.
+
+    Weights of a backbone that it never had do not.
+    """
+    return not name.startswith(_WEIGHTS)
 
 
 def same_everywhere(studies: Sequence[Compared]) -> list[tuple[str, str, str]]:

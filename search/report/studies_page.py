@@ -15,7 +15,7 @@ from search.report.answer import Line
 from search.report.figures import Drawn, Plot, draw_plots
 from search.report.format import count_text, short
 from search.report.studies import Compared, missing_text
-from search.report.studies_facts import MEANT, Difference, find_differences
+from search.report.studies_facts import GROUPS, MEANT, Difference, find_differences
 from search.report.studies_plots import (
     best_curves_data,
     class_recalls_data,
@@ -31,7 +31,7 @@ from search.report.studies_tables import TABLES
 from search.report.table import TableView, table_view, write_tables
 
 Studies = Sequence[Compared]
-_NAMED = 6  # differences in the answer
+_NAMED = 4  # differences in the answer
 
 PLOTS: tuple[Plot[Studies], ...] = (
     Plot("scores", "scores",
@@ -48,7 +48,8 @@ PLOTS: tuple[Plot[Studies], ...] = (
     Plot("best_curves", "curves", "How the best trial of each search learned.",
          lambda s: draw_best_curves(best_curves_data(s))),
 )  # fmt: skip
-_ROWS = {"side_by_side": None, "differences": None, "pairs": None, "winners": None}
+_ROWS = {"side_by_side": None, "differences": None, "pairs": None, "winners": None,
+         "disputed_images": 10}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -104,21 +105,24 @@ def answer_lines(
 
 
 def differences_text(found: Sequence[Difference]) -> str:
-    """Name what somebody chose otherwise, and count what else differs."""
-    meant = [d for d in found if d.group in MEANT and d.group != "flags"]
-    flags = [d for d in found if d.group == "flags"]
-    parts = [f"{d.name} ({' / '.join(short(value, 40) for value in d.values)})" for d in meant]
-    named = parts[:_NAMED]
-    if len(parts) > _NAMED:
-        named.append(f"and {len(parts) - _NAMED} more")
-    text = f"Settings: {', '.join(named)}." if named else "No setting on record."
-    if flags:
-        listed = ", ".join(
-            f"{d.name} ({' / '.join(short(v, 40) for v in d.values)})" for d in flags
-        )
-        text = f"Flags of the command: {listed}. {text}"
-    rest = sorted({d.group for d in found if d.group not in MEANT})
-    return f"{text} Also: {', '.join(rest)}." if rest else text
+    """Name what somebody chose otherwise, and which other kinds of things differ."""
+    meant = [
+        d for d in found if d.group in MEANT and not (d.group == "flags" and is_setting(d.name))
+    ]
+    named = [
+        f"{d.name} ({' / '.join(short(value, 32) for value in d.values)})" for d in meant[:_NAMED]
+    ]
+    if len(meant) > _NAMED:
+        names = ", ".join(d.name for d in meant[_NAMED : 3 * _NAMED])
+        named.append(f"and {names}{' …' if len(meant) > 3 * _NAMED else ''}")
+    text = f"{', '.join(named)}." if named else "No setting on record."
+    rest = [group for group in GROUPS if group not in MEANT and group in {d.group for d in found}]
+    return f"{text} Also {' and '.join(rest)}." if rest else text
+
+
+def is_setting(flag: str) -> bool:
+    """Tell whether a flag only changes a setting of the space file, which is listed anyway."""
+    return flag.startswith("--set ") or flag in ("--trials", "--epochs", "--time-limit", "--data")
 
 
 def _render(
