@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from search.report.data_files import PARTS
 from search.report.load import StudyFiles, section
 from search.report.studies import Compared
 
@@ -24,6 +25,8 @@ _WHERE = {"name": "", "seed": "seeds", "trainable": "space", "dataset": "data", 
           "default": "space", "start_with": "space", "budget": "budget"}  # fmt: skip
 _DATA = ("source", "is_sample", "num_images", "num_train", "num_val", "num_test", "given_splits",
          "num_dropped")  # fmt: skip
+
+_MEASURED = {*_DATA, "classes", "images", "train images", "val images", "test images"}
 
 Facts = dict[tuple[str, str], str]
 """(group, name) -> text."""
@@ -48,8 +51,11 @@ def facts_of(files: StudyFiles) -> Facts:
         if group:
             facts |= {(group, name): text for name, text in _settings(top, value)}
     dataset = section(files.summary, "dataset")
-    facts |= {("data", name): show(dataset[name]) for name in _DATA if name in dataset}
-    facts |= {("data", name): text for name, text in _images(files).items()}
+    images = _images(files)
+    counted = {f"num_{part}" for part in PARTS if f"{part} images" in images}
+    names = [name for name in _DATA if name in dataset and name not in counted]
+    facts |= {("data", name): show(dataset[name]) for name in names}
+    facts |= {("data", name): text for name, text in images.items()}
     if started := section(files.summary, "warm_start").get("source"):
         facts["settings", "warm_start"] = show(started)
     weights = files.folder.read_marker("weights").get("files")
@@ -82,11 +88,11 @@ def find_differences(studies: Sequence[Compared]) -> list[Difference]:
 
 
 def told_by(name: str) -> bool:
-    """Tell whether a setting that a study does not have says something of it.
+    """Tell whether it says something of a study that it does not have this on record.
 
-    Weights of a backbone that it never had do not.
+    What was measured of the images comes with the end of a study, and weights with a backbone.
     """
-    return not name.startswith(_WEIGHTS)
+    return name not in _MEASURED and not name.startswith(_WEIGHTS)
 
 
 def same_everywhere(studies: Sequence[Compared]) -> list[tuple[str, str, str]]:
@@ -181,7 +187,7 @@ def _images(files: StudyFiles) -> dict[str, str]:
     if "sha256" not in files.index.columns or files.splits.empty:
         return found
     content_of = dict(enumerate(files.index["sha256"].astype(str)))
-    for part in ("train", "val", "test"):
+    for part in PARTS:
         ids = files.splits.loc[files.splits["split"] == part, "id"].dropna()
         listed = sorted(content_of.get(int(number), "?") for number in ids)
         found[f"{part} images"] = f"{len(listed)}, fingerprint {_hash(listed)}"

@@ -55,10 +55,19 @@ def draw_scores(data: Scores) -> Figure:
     figure = new_figure(1.4 + 0.5 * max(2, len(data.names)))
     axes = figure.subplots()
     for row, (place, score) in enumerate(zip(data.places, data.scores, strict=True)):
-        colour, _ = colour_of(place)
+        colour, dash = colour_of(place)
+        face = colour if dash == "-" else "white"
         gaps = [[score.value - score.low], [score.high - score.value]]
         axes.errorbar(
-            score.value, row, xerr=gaps, fmt="o", ms=8, color=colour, elinewidth=2, capsize=4
+            score.value,
+            row,
+            xerr=gaps,
+            fmt="o",
+            ms=8,
+            color=colour,
+            mfc=face,
+            elinewidth=2,
+            capsize=4,
         )
         text = metric_text("accuracy", score.value)
         axes.annotate(

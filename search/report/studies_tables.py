@@ -14,6 +14,7 @@ from search.report.format import (
     metric_title,
     number_text,
     seconds_text,
+    short,
     spread_text,
 )
 from search.report.load import NothingToShowError, StudyFiles, section
@@ -94,6 +95,16 @@ def _times(files: StudyFiles) -> dict[str, str]:
     }
 
 
+def short_rows(studies: Sequence[Compared]) -> list[list[str]]:
+    """Return what fits a terminal: a head, and one row a study."""
+    names = ("test accuracy", "confirmed", "best in the search", "trials", "time in all")
+    rows = [["study", *names]]
+    for study in studies:
+        figures = _figures(study)
+        rows.append([short(study.name, 32), *(figures[name] for name in names)])
+    return rows
+
+
 def winners(studies: Sequence[Compared]) -> Table:
     """The parameters of every study's winner, a column each."""
     told = [winner_params(study.files) for study in studies]
@@ -125,11 +136,19 @@ def shared(studies: Sequence[Compared]) -> Table:
 
 def pairs(studies: Sequence[Compared]) -> Table:
     """Every two studies against each other, on test."""
-    found = compare_pairs(studies)
+    found = sorted(compare_pairs(studies), key=lambda pair: _place(pair, studies))
     rows = [_pair_row(pair, studies) for pair in found]
     kinds = dict.fromkeys(("better", "than", "p"), "text")
     hidden = ("difference", "low", "high", "p_value")
     return Table("pairs", "Every two studies, on test", pd.DataFrame(rows), kinds, hidden)
+
+
+def _place(pair: Pair, studies: Sequence[Compared]) -> tuple[bool, float, float]:
+    """Sort pairs: those of the most accurate study first, what cannot be compared last."""
+    if pair.difference is None:
+        return True, 0.0, 0.0
+    accuracy = test_accuracy(studies[pair.first])
+    return False, -accuracy.value if accuracy else 0.0, -pair.difference.value
 
 
 def _pair_row(pair: Pair, studies: Sequence[Compared]) -> dict[str, Any]:

@@ -340,9 +340,9 @@ def test_the_command_answers_and_writes_to_results(root: Path, tmp_path: Path) -
 
 
 def test_another_pair_of_the_same_names_gets_a_folder_of_its_own(
-    root: Path, tmp_path: Path
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    os.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)
     for parent in ("x", "y"):
         for name in ("a", "c"):
             shutil.copytree(root / name, tmp_path / parent / name)
