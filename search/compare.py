@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -21,13 +21,8 @@ from search.records import write_json
 from search.results import open_results
 from search.terminal import Terminal
 
-if TYPE_CHECKING:
-    from search.report.table import TableView
-
 _PREFIX = "compare-"
 _NOTE = ".comparison.json"  # marks a folder as a comparison's, and says of which studies
-_SHOWN = ("test accuracy", "test images", "confirmed", "best in the search", "winner", "trials",
-          "time in all", "missing")  # fmt: skip
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -84,7 +79,7 @@ def compare(
     with terminal.busy("compare", "drawing plots and tables"):
         found = write_comparison(studies, folder)
     if not quiet:
-        _print_table(found.side_by_side, terminal)
+        _print_table(found.short, terminal)
         terminal.line("differed", found.differences)
     terminal.line("answer", found.answer)
     for text in found.missing:
@@ -146,17 +141,15 @@ def _compared(folder: Path) -> list[str] | None:
         return None
 
 
-def _print_table(view: TableView, terminal: Terminal) -> None:
+def _print_table(rows: Sequence[Sequence[str]], terminal: Terminal) -> None:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("", *view.columns[1:]):
+    for title in rows[0]:
         table.add_column(Text(title), overflow="fold")
-    for row in view.rows:
-        cells = [text for text, _ in row]
-        if cells[0] in _SHOWN:
-            table.add_row(*map(Text, cells))
+    for row in rows[1:]:
+        table.add_row(*map(Text, row))
     terminal.console.print(table)
 
 

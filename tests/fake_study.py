@@ -102,7 +102,7 @@ def _write_data(
     weights = rng.dirichlet(np.full(len(names), 4.0))
     labels = np.r_[np.repeat(range(len(names)), 6), rng.choice(len(names), num_images, p=weights)]
     sizes = ((640, 480), (480, 640), (1024, 768), (300, 300), (1920, 1080))
-    rows = []
+    rows, salt = [], rng.bit_generator.seed_seq.entropy  # other photos for another seed
     for k, label in enumerate(sorted(labels)):
         width, height = sizes[rng.integers(len(sizes))]
         wobble = int(rng.integers(-60, 60))
@@ -110,7 +110,8 @@ def _write_data(
         rows.append(
             ImageRow(
                 f"{names[label]}/{k:05d}.jpg".replace("\n", " "), 0, names[label], split,
-                width + wobble, height + wobble, "RGB", 40_000 + k, f"{k:064x}", f"{k:016x}", k,
+                width + wobble, height + wobble, "RGB", 40_000 + k, f"{salt:08x}{k:056x}",
+                f"{k:016x}", k,
             )
         )  # fmt: skip
     write_csv(folder.data / "index.csv", [f.name for f in fields(ImageRow)], map(asdict, rows))
@@ -179,7 +180,7 @@ def _write_test(
     probabilities = tempered(raw, 1.3)
     predicted = probabilities.argmax(1)
     table = [
-        {"id": k, "path": row.path, "label": row.label, "predicted": names[predicted[k]],
+        {"id": row.group, "path": row.path, "label": row.label, "predicted": names[predicted[k]],
          "confidence": probabilities[k].max()}
         | {f"p.{name}": p for name, p in zip(names, probabilities[k], strict=True)}
         for k, row in enumerate(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, TypeGuard
 
 _TITLES = {
@@ -128,6 +129,11 @@ def short(text: Any, limit: int = 24) -> str:
         return line
     head = (limit - 1) * 2 // 3
     return f"{line[:head]}…{line[len(line) - (limit - 1 - head) :]}"
+
+
+def in_words(names: Sequence[str]) -> str:
+    """Write "a", "a and b", "a, b and c"."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def count_text(number: int, what: str) -> str:

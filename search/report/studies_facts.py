@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from search.report.data_files import PARTS
 from search.report.load import StudyFiles, section
 from search.report.studies import Compared
 
@@ -19,10 +20,13 @@ MEANT = frozenset(GROUPS[:6])
 NOT_SET, NOT_KNOWN = "not set", "not known"
 
 _UNTOLD_FLAGS = {"--results", "--fresh", "--space", "-q", "--quiet", "-v", "--verbose"}
+_WEIGHTS = "weights."
 _WHERE = {"name": "", "seed": "seeds", "trainable": "space", "dataset": "data", "space": "space",
           "default": "space", "start_with": "space", "budget": "budget"}  # fmt: skip
 _DATA = ("source", "is_sample", "num_images", "num_train", "num_val", "num_test", "given_splits",
          "num_dropped")  # fmt: skip
+
+_MEASURED = {*_DATA, "classes", "images", "train images", "val images", "test images"}
 
 Facts = dict[tuple[str, str], str]
 """(group, name) -> text."""
@@ -47,13 +51,16 @@ def facts_of(files: StudyFiles) -> Facts:
         if group:
             facts |= {(group, name): text for name, text in _settings(top, value)}
     dataset = section(files.summary, "dataset")
-    facts |= {("data", name): show(dataset[name]) for name in _DATA if name in dataset}
-    facts |= {("data", name): text for name, text in _images(files).items()}
+    images = _images(files)
+    counted = {f"num_{part}" for part in PARTS if f"{part} images" in images}
+    names = [name for name in _DATA if name in dataset and name not in counted]
+    facts |= {("data", name): show(dataset[name]) for name in names}
+    facts |= {("data", name): text for name, text in images.items()}
     if started := section(files.summary, "warm_start").get("source"):
         facts["settings", "warm_start"] = show(started)
     weights = files.folder.read_marker("weights").get("files")
     for name, content in (weights if isinstance(weights, dict) else {}).items():
-        facts["data", f"weights.{name}"] = str(content)[:12]
+        facts["data", f"{_WEIGHTS}{name}"] = str(content)[:12]
     environment = files.environment
     if environment.get("git") is not None:
         facts |= {("code", name): text for name, text in _flat("git", environment["git"])}
@@ -72,12 +79,20 @@ def find_differences(studies: Sequence[Compared]) -> list[Difference]:
     found = []
     for group, name in names:
         values = tuple(
-            facts.get((group, name), NOT_SET if group in groups else NOT_KNOWN)
+            facts.get((group, name), NOT_SET if group in groups and told_by(name) else NOT_KNOWN)
             for facts, groups in zip(told, known, strict=True)
         )
         if len(set(values) - {NOT_KNOWN}) > 1:
             found.append(Difference(group, name, values))
     return found
+
+
+def told_by(name: str) -> bool:
+    """Tell whether it says something of a study that it does not have this on record.
+
+    What was measured of the images comes with the end of a study, and weights with a backbone.
+    """
+    return name not in _MEASURED and not name.startswith(_WEIGHTS)
 
 
 def same_everywhere(studies: Sequence[Compared]) -> list[tuple[str, str, str]]:
@@ -172,7 +187,7 @@ def _images(files: StudyFiles) -> dict[str, str]:
     if "sha256" not in files.index.columns or files.splits.empty:
         return found
     content_of = dict(enumerate(files.index["sha256"].astype(str)))
-    for part in ("train", "val", "test"):
+    for part in PARTS:
         ids = files.splits.loc[files.splits["split"] == part, "id"].dropna()
         listed = sorted(content_of.get(int(number), "?") for number in ids)
         found[f"{part} images"] = f"{len(listed)}, fingerprint {_hash(listed)}"

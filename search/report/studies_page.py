@@ -13,9 +13,9 @@ from search.errors import ResultsError
 from search.records import write_json, write_text
 from search.report.answer import Line
 from search.report.figures import Drawn, Plot, draw_plots
-from search.report.format import count_text, short
+from search.report.format import count_text, in_words, short
 from search.report.studies import Compared, missing_text
-from search.report.studies_facts import MEANT, Difference, find_differences
+from search.report.studies_facts import GROUPS, MEANT, Difference, find_differences
 from search.report.studies_plots import (
     best_curves_data,
     class_recalls_data,
@@ -27,11 +27,12 @@ from search.report.studies_plots import (
     scores_data,
 )
 from search.report.studies_scores import Pair, answer_text, compare_pairs, seeds_text
-from search.report.studies_tables import TABLES
-from search.report.table import TableView, table_view, write_tables
+from search.report.studies_tables import TABLES, short_rows
+from search.report.table import TableView, write_tables
 
 Studies = Sequence[Compared]
-_NAMED = 6  # differences in the answer
+_NAMED = 4  # differences in the answer, with their values
+_TOLD = 3  # studies whose values stand there
 
 PLOTS: tuple[Plot[Studies], ...] = (
     Plot("scores", "scores",
@@ -48,18 +49,19 @@ PLOTS: tuple[Plot[Studies], ...] = (
     Plot("best_curves", "curves", "How the best trial of each search learned.",
          lambda s: draw_best_curves(best_curves_data(s))),
 )  # fmt: skip
-_ROWS = {"side_by_side": None, "differences": None, "pairs": None, "winners": None}
+_ROWS = {"side_by_side": None, "differences": None, "winners": None, "pairs": 15,
+         "disputed_images": 10}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A comparison that was written: its page, its answer, and its table for the terminal."""
+    """A comparison that was written: its page, its answer, and rows for the terminal."""
 
     page: Path
     answer: str
     differences: str
     missing: list[str]
-    side_by_side: TableView
+    short: list[list[str]]
 
 
 def write_comparison(studies: Studies, folder: Path) -> Comparison:
@@ -85,8 +87,8 @@ def write_comparison(studies: Studies, folder: Path) -> Comparison:
             "another folder with --output."
         ) from error
     missing = [text for study in studies if (text := missing_text(study))]
-    view = views.get("side_by_side") or table_view(TABLES["side_by_side"](studies))
-    return Comparison(folder / "index.html", lines[0].text, lines[1].text, missing, view)
+    rows = short_rows(studies)
+    return Comparison(folder / "index.html", lines[0].text, lines[1].text, missing, rows)
 
 
 def answer_lines(
@@ -104,21 +106,28 @@ def answer_lines(
 
 
 def differences_text(found: Sequence[Difference]) -> str:
-    """Name what somebody chose otherwise, and count what else differs."""
-    meant = [d for d in found if d.group in MEANT and d.group != "flags"]
-    flags = [d for d in found if d.group == "flags"]
-    parts = [f"{d.name} ({' / '.join(short(value, 40) for value in d.values)})" for d in meant]
-    named = parts[:_NAMED]
-    if len(parts) > _NAMED:
-        named.append(f"and {len(parts) - _NAMED} more")
-    text = f"Settings: {', '.join(named)}." if named else "No setting on record."
-    if flags:
-        listed = ", ".join(
-            f"{d.name} ({' / '.join(short(v, 40) for v in d.values)})" for d in flags
-        )
-        text = f"Flags of the command: {listed}. {text}"
-    rest = sorted({d.group for d in found if d.group not in MEANT})
-    return f"{text} Also: {', '.join(rest)}." if rest else text
+    """Name what somebody chose otherwise, and which other kinds of things differ."""
+    meant = [
+        d for d in found if d.group in MEANT and not (d.group == "flags" and is_setting(d.name))
+    ]
+    named = [_told(d) for d in meant[:_NAMED]] + [d.name for d in meant[_NAMED : 3 * _NAMED]]
+    if len(meant) > 3 * _NAMED:
+        named.append(f"{len(meant) - 3 * _NAMED} more settings")
+    text = f"{in_words(named)}." if named else "No setting on record."
+    rest = [group for group in GROUPS if group not in MEANT and group in {d.group for d in found}]
+    return f"{text} Also {in_words(rest)}." if rest else text
+
+
+def _told(difference: Difference) -> str:
+    """Name a difference, with the values where they are few."""
+    if len(difference.values) > _TOLD:
+        return difference.name
+    return f"{difference.name} ({' / '.join(short(value, 32) for value in difference.values)})"
+
+
+def is_setting(flag: str) -> bool:
+    """Tell whether a flag only changes a setting of the space file, which is listed anyway."""
+    return flag.startswith("--set ") or flag in ("--trials", "--epochs", "--time-limit", "--data")
 
 
 def _render(
@@ -149,9 +158,7 @@ def _render(
 def title_of(studies: Studies) -> str:
     """Name the comparison after its studies."""
     names = [short(study.name, 40) for study in studies]
-    if len(names) > 4:
-        names = [*names[:3], f"{len(names) - 3} more"]
-    return f"{', '.join(names[:-1])} and {names[-1]}"
+    return in_words(names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"])
 
 
 def _report(study: Compared) -> str:

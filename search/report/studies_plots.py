@@ -55,17 +55,26 @@ def draw_scores(data: Scores) -> Figure:
     figure = new_figure(1.4 + 0.5 * max(2, len(data.names)))
     axes = figure.subplots()
     for row, (place, score) in enumerate(zip(data.places, data.scores, strict=True)):
-        colour, _ = colour_of(place)
+        colour, dash = colour_of(place)
+        face = colour if dash == "-" else "white"
         gaps = [[score.value - score.low], [score.high - score.value]]
         axes.errorbar(
-            score.value, row, xerr=gaps, fmt="o", ms=8, color=colour, elinewidth=2, capsize=4
+            score.value,
+            row,
+            xerr=gaps,
+            fmt="o",
+            ms=8,
+            color=colour,
+            mfc=face,
+            elinewidth=2,
+            capsize=4,
         )
         text = metric_text("accuracy", score.value)
         axes.annotate(
             text, (score.value, row), (0, 9), textcoords="offset points", ha="center", fontsize=9
         )
     labels = [
-        f"{short(name, 30)}\n{count:,} test images"
+        f"{short(name, 30)}  ({count:,})"
         for name, count in zip(data.names, data.num_images, strict=True)
     ]
     axes.set_yticks(range(len(labels)), labels)
@@ -73,6 +82,7 @@ def draw_scores(data: Scores) -> Figure:
     axes.grid(axis="y", visible=False)
     axes.margins(x=0.12)
     metric_axis(axes, "accuracy", "x")
+    axes.set_xlabel("test accuracy (%); in brackets the test images")
     axes.set_title("Test accuracy, 95 % intervals")
     return figure
 
@@ -137,6 +147,7 @@ def draw_incumbents(data: Incumbents) -> Figure:
     whole_numbers(left)
     right.set_title("and by time of the search")
     right.set_xlabel("minutes")
+    right.set_xlim(left=0)
     _legend(figure, _handles(data.names, data.places))
     return figure
 

@@ -9,7 +9,7 @@ from itertools import combinations
 import pandas as pd
 
 from search.records import Metric
-from search.report.format import interval_text, is_number, short
+from search.report.format import in_words, interval_text, is_number, short
 from search.report.load import section
 from search.report.studies import Compared, answers, class_set
 from search.statistics import (
@@ -104,7 +104,7 @@ def pair_text(pair: Pair, studies: Sequence[Compared]) -> str:
     if pair.kind == "not tested":
         untested = [short(studies[k].name, 60) for k in (pair.first, pair.second)
                     if not studies[k].is_tested]  # fmt: skip
-        return f"{' and '.join(untested)} has no test score yet to compare {first} and {second} by."
+        return f"{first} and {second} cannot be compared yet: no test of {in_words(untested)}."
     if pair.difference is None:
         return (
             f"{first} and {second} cannot be compared: they tell other classes apart "
@@ -164,8 +164,8 @@ def answer_text(studies: Sequence[Compared], pairs: Sequence[Pair]) -> str:
     clear = [names[p.second] for p in against if p.first == best and p.is_clear]
     unclear = [_other(p, best, names) for p in against if not (p.first == best and p.is_clear)]
     score = interval_text("accuracy", vars(dict(tested)[best]))
-    parts = [f"more than noise above {' and '.join(clear)}"] if clear else []
-    parts += [f"not more than noise apart from {' and '.join(unclear)}"] if unclear else []
+    parts = [f"more than noise above {in_words(clear)}"] if clear else []
+    parts += [f"not more than noise apart from {in_words(unclear)}"] if unclear else []
     return f"{names[best]} has the best test accuracy, {score}: {'; '.join(parts)}."
 
 
@@ -175,16 +175,19 @@ def _other(pair: Pair, place: int, names: dict[int, str]) -> str:
 
 def seeds_text(studies: Sequence[Compared]) -> str:
     """Say how far another seed moves a score, where confirmations tell; "" where none does."""
-    found = []
+    spread = {}
     for study in studies:
         std = section(study.files.summary, "confirm").get("std")
         if is_number(std) and study.files.metric.endswith("accuracy"):
-            found.append(f"{short(study.name, 40)} ± {100 * float(std):.1f}")
-    if not found:
+            spread[study.name] = 100 * float(std)
+    if not spread:
         return ""
+    found = f"{min(spread.values()):.1f} to {max(spread.values()):.1f}"
+    if len(spread) <= 3:
+        found = in_words([f"{short(name, 40)} ± {std:.1f}" for name, std in spread.items()])
     return (
         "Each test score is of one training. Another seed moves it too: the confirmations of the "
-        f"winners spread by {', '.join(found)} points ({study_metric(studies)}). Intervals and "
+        f"winners spread by {found} points ({study_metric(studies)}). Intervals and "
         "tests here allow for which images were drawn, not for that."
     )
 

@@ -8,7 +8,15 @@ from typing import Any
 import pandas as pd
 
 from search.report.answer import winner_params
-from search.report.format import interval_text, metric_text, number_text, seconds_text, spread_text
+from search.report.format import (
+    interval_text,
+    metric_text,
+    metric_title,
+    number_text,
+    seconds_text,
+    short,
+    spread_text,
+)
 from search.report.load import NothingToShowError, StudyFiles, section
 from search.report.studies import Compared, missing_text, trials_text
 from search.report.studies_facts import find_differences, same_everywhere
@@ -20,6 +28,7 @@ from search.report.studies_scores import (
     test_accuracy,
 )
 from search.report.table import Table
+from search.verdicts import p_text
 
 _OWN = ("figure", "what", "setting", "value", "path", "label", "class")  # columns of the tables
 _SCORES = ("balanced_accuracy", "macro_f1", "top5_accuracy", "mcc", "kappa", "log_loss", "ece")
@@ -55,7 +64,7 @@ def _figures(study: Compared) -> dict[str, str]:
     confirm, best = section(files.summary, "confirm"), section(files.summary, "best")
     found = {"test accuracy": interval_text("accuracy", vars(accuracy)) if accuracy else ""}
     for name in _SCORES:
-        title = f"test {name.replace('_', ' ')}"
+        title = f"test {metric_title(name)}"
         found[title] = interval_text(name, metrics.get(name)) if study.is_tested else ""
     images = len(files.predictions)
     found["test images"] = f"{images:,}" if images else ""
@@ -86,6 +95,16 @@ def _times(files: StudyFiles) -> dict[str, str]:
     }
 
 
+def short_rows(studies: Sequence[Compared]) -> list[list[str]]:
+    """Return what fits a terminal: a head, and one row a study."""
+    names = ("test accuracy", "confirmed", "best in the search", "trials", "time in all")
+    rows = [["study", *names]]
+    for study in studies:
+        figures = _figures(study)
+        rows.append([short(study.name, 32), *(figures[name] for name in names)])
+    return rows
+
+
 def winners(studies: Sequence[Compared]) -> Table:
     """The parameters of every study's winner, a column each."""
     told = [winner_params(study.files) for study in studies]
@@ -103,7 +122,7 @@ def differences(studies: Sequence[Compared]) -> Table:
     if not found:
         raise NothingToShowError("Nothing on record differs between these studies.")
     rows = [(d.group, d.name, *d.values) for d in found]
-    return _beside("differences", "What differed", ("what", "setting"), rows, studies)
+    return _beside("differences", "Settings that differ", ("what", "setting"), rows, studies)
 
 
 def shared(studies: Sequence[Compared]) -> Table:
@@ -117,11 +136,19 @@ def shared(studies: Sequence[Compared]) -> Table:
 
 def pairs(studies: Sequence[Compared]) -> Table:
     """Every two studies against each other, on test."""
-    found = compare_pairs(studies)
+    found = sorted(compare_pairs(studies), key=lambda pair: _place(pair, studies))
     rows = [_pair_row(pair, studies) for pair in found]
-    kinds = {"better": "text", "than": "text"}
-    hidden = ("difference", "low", "high")
+    kinds = dict.fromkeys(("better", "than", "p"), "text")
+    hidden = ("difference", "low", "high", "p_value")
     return Table("pairs", "Every two studies, on test", pd.DataFrame(rows), kinds, hidden)
+
+
+def _place(pair: Pair, studies: Sequence[Compared]) -> tuple[bool, float, float]:
+    """Sort pairs: those of the most accurate study first, what cannot be compared last."""
+    if pair.difference is None:
+        return True, 0.0, 0.0
+    accuracy = test_accuracy(studies[pair.first])
+    return False, -accuracy.value if accuracy else 0.0, -pair.difference.value
 
 
 def _pair_row(pair: Pair, studies: Sequence[Compared]) -> dict[str, Any]:
@@ -130,7 +157,7 @@ def _pair_row(pair: Pair, studies: Sequence[Compared]) -> dict[str, Any]:
         "than": studies[pair.second].name,
         "judged_on": f"{pair.num_images:,} {pair.kind}" if pair.num_images else pair.kind,
         "points": "",
-        "p": None,
+        "p": "",
         "verdict": "not comparable",
     }
     if pair.difference is None:
@@ -139,11 +166,12 @@ def _pair_row(pair: Pair, studies: Sequence[Compared]) -> dict[str, Any]:
     ends = f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
     return row | {
         "points": f"{100 * found.value:+.1f} {ends}",
-        "p": pair.p_value,
+        "p": p_text(pair.p_value).removeprefix("p ").removeprefix("= "),
         "verdict": "more than noise" if pair.is_clear else "not more than noise",
         "difference": found.value,
         "low": found.low,
         "high": found.high,
+        "p_value": pair.p_value,
     }
 
 
