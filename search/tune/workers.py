@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 HEAVY_MODULES = ("ray.tune", "timm", "cv2")
@@ -26,7 +27,7 @@ def wait_for_servers() -> None:
     """
     from ray._private import services
 
-    ask = services.get_node
+    ask: Callable[..., Any] = services.get_node
     if ask.__module__ == __name__:
         return
 
