@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -205,6 +205,11 @@ def evaluate(
         top5_accuracy if num_classes >= NUM_CLASSES_FOR_TOP5 else None,
         fit.best(),
     )
+
+
+def val_report(val: ValFigures | None) -> dict[str, Any]:
+    """Return the `val_*` figures of an epoch's report, None each where nothing is held out."""
+    return {f"val_{field.name}": getattr(val, field.name, None) for field in fields(ValFigures)}
 
 
 def accuracies(confusion: NDArray[np.int64]) -> tuple[float, float, float]:

@@ -15,8 +15,8 @@ from search.report.load import read_study
 from search.report.studies import read_studies
 from search.report.table import Table, write_table
 from search.results import ResultsFolder
+from tests.compared_studies import make_worse, set_space
 from tests.fake_study import write_fake_study
-from tests.unit.test_compare import make_worse, set_space
 
 GOLDEN = Path(__file__).with_name("judgement_tables.md")
 OF_ONE = ("confirm", "test_metrics", "comparisons", "calibration", "per_class")
