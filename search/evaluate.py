@@ -71,17 +71,18 @@ def evaluate_on_test(
     probabilities = tempered(raw, temperature.value)
     scores = score_predictions(y_true, probabilities)
     evaluation = Evaluation(cache.classes, split.test, y_true, probabilities, scores)
-    others: dict[str, Any] = {"comparison": None, "runner_up": None}
-    if baseline_folder is not None and (baseline_folder / INFO_FILE).exists():
-        others["comparison"] = compare_models(y_true, raw, predict(baseline_folder)[1])
-    if runner_up and (results.runner_up / INFO_FILE).exists():
-        others["runner_up"] = compare_models(y_true, raw, predict(results.runner_up)[1], runner_up)
-    elif runner_up:
-        text = f"The runner-up, {runner_up}, could not be trained on train + val."
-        others["runner_up"] = {"name": runner_up, "text": text}
-    calibration = describe_calibration(y_true, raw, temperature)
-    told = others | {"calibration": calibration, "cautions": list(cautions)}
-    _write_evaluation(results, evaluation, index, told)
+    told: dict[str, Any] = {"comparison": None, "runner_up": None}
+    for key, folder, name in (
+        ("comparison", baseline_folder, ""),
+        ("runner_up", results.runner_up if runner_up else None, runner_up),
+    ):
+        if folder is not None and (folder / INFO_FILE).exists():
+            told[key] = compare_models(y_true, raw, predict(folder)[1], name)
+        elif name:
+            text = f"The runner-up, {name}, could not be trained on train + val."
+            told[key] = {"name": name, "text": text}
+    told["calibration"] = describe_calibration(y_true, raw, temperature)
+    _write_evaluation(results, evaluation, index, told | {"cautions": list(cautions)})
     return evaluation
 
 

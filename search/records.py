@@ -202,10 +202,7 @@ class SearchOutcome:
 
 @dataclass(frozen=True)
 class ConfirmRun:
-    """One candidate trained once more, to the full budget, with a fresh seed.
-
-    `temperature` is what val asks for at the epoch a retraining would stop at, None if unknown.
-    """
+    """One candidate trained once more, to the full budget, with a fresh seed."""
 
     candidate: str  # "trial 17", "default recipe"
     trial_number: int
@@ -216,7 +213,7 @@ class ConfirmRun:
     epochs_run: int
     seconds: float
     error: str = ""
-    temperature: float | None = None
+    temperature: float | None = None  # that val asks for, where a retraining would stop
 
 
 @dataclass(frozen=True)
@@ -252,10 +249,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the model says of the test images, once.
-
-    `ids` (N,) int64 into the checked index, `y_true` (N,) int64, `probabilities` (N, C) float64.
-    """
+    """What the model says of the test images `ids` (N,), once; `probabilities` (N, C) float64."""
 
     classes: tuple[str, ...]
     ids: Ids
@@ -292,9 +286,7 @@ def write_json(path: Path, value: Any) -> None:
 def _plain(value: Any) -> Any:
     if hasattr(value, "__dataclass_fields__"):
         return asdict(value)
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    return str(value)
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else str(value)
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

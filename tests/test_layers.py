@@ -88,6 +88,19 @@ def test_nothing_unsafe_or_swallowed() -> None:
     assert {name: found for name, found in unsafe.items() if found} == {}
 
 
+def test_one_line_hands_out_the_test_images() -> None:
+    """Others may count them, or look up whether their groups reach into train."""
+    uses = {
+        str(path.relative_to(REPO)): len(re.findall(r"(?<!len\()\bsplit\.test\b", text))
+        for path in python_files(*PACKAGES)
+        if "split.test" in (text := path.read_text("utf-8"))
+    }
+    assert {name: count for name, count in uses.items() if count} == {
+        "search/evaluate.py": 1,
+        "search/cautions.py": 1,
+    }
+
+
 def test_no_utils_module() -> None:
     assert [path for path in PRODUCT if path.stem in ("utils", "util", "helpers", "misc")] == []
 

@@ -25,7 +25,7 @@ from trainables.averaging import Average
 from trainables.backbones import Classifier, build_classifier
 from trainables.contract import Augmentation, EpochReport, Report, TrialInputs
 from trainables.freezing import freeze_layers, thawing_parameters
-from trainables.loop import ValFigures, evaluate, reported, train_one_epoch
+from trainables.loop import ValFigures, evaluate, train_one_epoch, val_report
 from trainables.losses import Loss
 from trainables.memory import keep_freed_memory, micro_batch_for, peak_mb, reset_peak
 from trainables.mixing import Mixing
@@ -183,11 +183,11 @@ def _one_epoch(training: Training, inputs: TrialInputs, epoch: int) -> EpochRepo
     return EpochReport(
         epoch=epoch,
         train_loss=train.loss,
-        **reported(val),
         lr=training.optimizer.param_groups[0]["lr"],
         seconds=time.perf_counter() - started,
         images_per_second=num_images / (trained - started),
         train_accuracy=train.accuracy,
+        **val_report(val),
         peak_memory_mb=round(peak_mb(inputs.device), 1),
         micro_batch=train.micro_batch,
     )

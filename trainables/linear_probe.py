@@ -31,7 +31,7 @@ from trainables.backbones import Classifier
 from trainables.contract import EpochReport, Report, TrialInputs
 from trainables.features import Features, Halves, frozen_classifier, open_features
 from trainables.heads import build_head
-from trainables.loop import evaluate, reported, train_one_epoch
+from trainables.loop import evaluate, train_one_epoch, val_report
 from trainables.losses import Loss
 from trainables.memory import keep_freed_memory, peak_mb, reset_peak
 from trainables.mixing import Mixing
@@ -226,7 +226,7 @@ def _judge(training: Training, inputs: TrialInputs, epoch: int) -> dict[str, Any
             epoch=epoch,
             num_classes=len(inputs.data.classes),
         )
-    return reported(val)
+    return val_report(val)
 
 
 def feature_scale(features: Halves) -> float:

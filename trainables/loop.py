@@ -66,11 +66,6 @@ class ValFigures:
     temperature: float
 
 
-def reported(val: ValFigures | None) -> dict[str, Any]:
-    """Return the `val_*` figures of an epoch's report, None each where nothing is held out."""
-    return {f"val_{field.name}": getattr(val, field.name, None) for field in fields(ValFigures)}
-
-
 class RunningLoss:
     """Sum of batch losses, kept on the device between checks.
 
@@ -210,6 +205,11 @@ def evaluate(
         top5_accuracy if num_classes >= NUM_CLASSES_FOR_TOP5 else None,
         fit.best(),
     )
+
+
+def val_report(val: ValFigures | None) -> dict[str, Any]:
+    """Return the `val_*` figures of an epoch's report, None each where nothing is held out."""
+    return {f"val_{field.name}": getattr(val, field.name, None) for field in fields(ValFigures)}
 
 
 def accuracies(confusion: NDArray[np.int64]) -> tuple[float, float, float]:

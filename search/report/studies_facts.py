@@ -46,7 +46,7 @@ def facts_of(files: StudyFiles) -> Facts:
     facts: Facts = {}
     for name, value in _flags(_command(files)):
         facts["flags", name] = value
-    for top, value in files.space.items():
+    for top, value in files.study.items():
         group = _WHERE.get(top, "settings")
         if group:
             facts |= {(group, name): text for name, text in _settings(top, value)}

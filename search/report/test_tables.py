@@ -66,10 +66,11 @@ def comparisons(files: StudyFiles) -> Table:
         rows.append(
             {
                 "against": f"{name} ({told['name']})" if told.get("name") else name,
-                "points": 100 * float(told["difference"]),
+                "points": f"{100 * float(told['difference']):+.1f}",
                 "interval": f"{100 * low:+.1f} to {100 * high:+.1f}",
                 "mcnemar_p": told.get("p_value"),
                 "verdict": str(told.get("text", "")).rpartition("): ")[2].rstrip("."),
+                "difference": told["difference"],
                 "low": low,
                 "high": high,
             }
@@ -77,7 +78,9 @@ def comparisons(files: StudyFiles) -> Table:
     if not rows:
         raise NothingToShowError("No other model was tested beside the winner.")
     title = "The winner against others, on the same test images"
-    return Table("comparisons", title, pd.DataFrame(rows), {}, ("low", "high"))
+    return Table(
+        "comparisons", title, pd.DataFrame(rows), {"points": "text"}, ("difference", "low", "high")
+    )
 
 
 def calibration(files: StudyFiles) -> Table:

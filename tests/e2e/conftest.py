@@ -19,7 +19,7 @@ SPACE = """
 name: tiny
 dataset: {root: photos, size_px: 32, val_fraction: 0.2, test_fraction: 0.25}
 budget: {num_trials: 4, max_epochs: 6, min_epochs: 1, reduction_factor: 3}
-confirm: {top_k: 1, num_seeds: 1}
+confirm: {top_k: 2, num_seeds: 1}
 report: {cam_images: 6, tensorboard: true}
 space:
   backbone: {choice: [small_cnn, separable_cnn]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 import time
 import warnings
@@ -68,6 +69,36 @@ def test_summary_agrees_with_the_tables(finished: Path) -> None:
         "export",
     } <= set(summary["stage_seconds"])
     assert all(int(r["epochs_run"]) == 6 for r in complete)
+
+
+def test_the_winner_is_judged_beside_others_made_alike(finished: Path) -> None:
+    results = finished / "results" / "tiny"
+    summary = json.loads((results / "summary.json").read_text(encoding="utf-8"))
+    confirmed = {row["candidate"] for row in rows(results / "confirm" / "confirm.csv")}
+    models = {n for n in ("baseline", "runner_up") if (results / n / "model.json").exists()}
+    winner = summary["confirm"]["winner"]
+    wanted = {"baseline"} if winner != "default recipe" else set()
+    rivals = {"comparison": "baseline", "runner_up": "runner_up"}
+    if len(confirmed) > 2 and summary["runner_up"]:
+        wanted |= {"runner_up"}
+        assert summary["runner_up"]["name"] in confirmed - {winner, "default recipe"}
+    assert models == wanted
+    for key, folder in rivals.items():
+        assert bool(summary[key] and "p_value" in summary[key]) == (folder in models), key
+    optimism = summary["confirm"]["optimism"]
+    assert optimism["search_value"] - optimism["confirmed_mean"] == pytest.approx(optimism["best"])
+
+
+def test_the_exported_model_has_the_temperature_of_the_confirmations(finished: Path) -> None:
+    results = finished / "results" / "tiny"
+    told = json.loads((results / "test" / "metrics.json").read_text(encoding="utf-8"))
+    exported = json.loads((results / "export" / "model.json").read_text(encoding="utf-8"))
+    winner = json.loads((results / "summary.json").read_text(encoding="utf-8"))["confirm"]["winner"]
+    runs = rows(results / "confirm" / "confirm.csv")
+    found = [float(row["temperature"]) for row in runs if row["candidate"] == winner]
+    assert exported["temperature"] == pytest.approx(math.prod(found) ** (1 / len(found)))
+    assert told["calibration"]["temperature"] == exported["temperature"]
+    assert told["calibration"]["source"] == "1 fresh-seed training of the winner, on val"
 
 
 def test_what_was_written_to_look_at_while_it_ran(finished: Path) -> None:

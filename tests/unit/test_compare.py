@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
-from search.compare import compare, folder_name
-from search.errors import ResultsError
-from search.records import read_csv, write_csv, write_json, write_text
+from search.compare import folder_name
+from search.records import read_csv, write_csv
 from search.report import studies_plots, studies_tables
 from search.report.load import NothingToShowError, read_study
 from search.report.studies import Compared, answers, read_studies, short_names
@@ -32,45 +27,14 @@ from search.report.studies_scores import (
 )
 from search.results import ResultsFolder
 from search.statistics import mcnemar_exact
-from search.terminal import Terminal
+from tests.compared_studies import HOSTILE, write_studies
 from tests.fake_study import write_fake_study
-from tests.source_rules import REPO
 from tests.unit.test_report_page import Page
-
-HOSTILE = "<script>alert(1)<b> & 'a'"
-
-
-def make_worse(folder: ResultsFolder, num_images: int) -> None:
-    """Turn the first right answers of a study's test into wrong ones."""
-    rows = read_csv(folder.test / "predictions.csv")
-    names = [name[2:] for name in rows[0] if name.startswith("p.")]
-    for row in [row for row in rows if row["label"] == row["predicted"]][:num_images]:
-        row["predicted"] = next(name for name in names if name != row["label"])
-    write_csv(folder.test / "predictions.csv", list(rows[0]), rows)
-
-
-def set_space(folder: ResultsFolder, **settings: object) -> None:
-    space = yaml.safe_load(folder.study_file.read_text(encoding="utf-8"))
-    write_text(folder.study_file, yaml.safe_dump(space | settings))
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three studies: b is a with worse answers, another space and flag; c has other images."""
-    root = tmp_path_factory.mktemp("results")
-    a = write_fake_study(root / "a", num_classes=4, num_trials=8)
-    b = write_fake_study(root / HOSTILE, num_classes=4, num_trials=8)
-    make_worse(b, 25)
-    set_space(b, space={"lr": {"float": [1e-4, 0.3], "log": True}, "mixup": {"value": 0.2}})
-    command = (
-        "python -m search.run --space spaces/cars.yaml --data 'my photos' --set space.mixup=.2"
-    )
-    environment = json.loads(b.environment.read_text(encoding="utf-8"))
-    write_json(b.environment, environment | {"command": f"{command} --weights '<b>w</b>'"})
-    write_fake_study(root / "c", num_classes=4, num_trials=8, seed=3)
-    write_fake_study(root / "other", num_classes=7, num_trials=4)
-    assert a.root != b.root
-    return root
+    return write_studies(tmp_path_factory.mktemp("results"))
 
 
 def studies(root: Path, *names: str) -> tuple[Compared, ...]:
@@ -314,74 +278,3 @@ def test_studies_that_are_alike_have_no_differences(root: Path, tmp_path: Path) 
     lines = answer_lines(found, compare_pairs(found), [])
     assert "equally accurate" in lines[0].text
     assert lines[1].text == "No setting on record."
-
-
-# --- the command
-
-
-def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "search.compare", *map(str, arguments)],
-        cwd=cwd, capture_output=True, text=True, check=False, timeout=200,
-        env=os.environ | {"PYTHONPATH": str(REPO), "COLUMNS": "200"},
-    )  # fmt: skip
-
-
-def test_the_command_answers_and_writes_to_results(root: Path, tmp_path: Path) -> None:
-    done = run(root / "a", root / HOSTILE, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "more than noise." in done.stdout
-    assert "test accuracy" in done.stdout
-    page = tmp_path / "results" / "compare-a-script_alert_1_b_a" / "index.html"
-    assert page.is_file()
-    again = run(root / "a", root / HOSTILE, "-q", cwd=tmp_path)
-    assert again.returncode == 0
-    assert [path.name for path in (tmp_path / "results").iterdir()] == [page.parent.name]
-
-
-def test_another_pair_of_the_same_names_gets_a_folder_of_its_own(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for parent in ("x", "y"):
-        for name in ("a", "c"):
-            shutil.copytree(root / name, tmp_path / parent / name)
-    pages = [
-        compare([tmp_path / p / "a", tmp_path / p / "c"], None, Terminal(-1), quiet=True)
-        for p in ("x", "y", "x")
-    ]
-    assert [page.parent.name for page in pages] == ["compare-a-c", "compare-a-c-2", "compare-a-c"]
-
-
-def test_all_that_is_wrong_is_said_at_once(root: Path, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "used").mkdir()
-    (tmp_path / "used" / "thesis.txt").write_text("mine")
-    bad = ["no such", "empty", str(root / "a"), str(root / "a")]
-    done = run(*bad, "--output", "used", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    for text in (
-        "no such: must be a results folder", "empty: must be a results folder",
-        "a: must be named once", "--output used: must be a new or empty folder",
-    ):  # fmt: skip
-        assert text in done.stderr, text
-    assert (tmp_path / "used" / "thesis.txt").read_text() == "mine"
-
-
-@pytest.mark.parametrize("count", [0, 1, 11])
-def test_two_to_ten_studies(count: int) -> None:
-    with pytest.raises(ResultsError, match=rf"must be 2 to 10 results folders .* got {count}"):
-        read_studies([Path(f"/nowhere/{k}") for k in range(count)])
-
-
-def test_a_comparison_is_not_written_into_a_study(root: Path) -> None:
-    for place in (root / "a", root / "a" / "deep" / "down"):
-        with pytest.raises(ResultsError, match="must lie outside every study"):
-            compare([root / "a", root / "c"], place, Terminal(-1))
-
-
-def test_a_file_is_no_folder(root: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ResultsError, match="must be a folder, got a file"):
-        compare([root / "a", root / "c"], tmp_path / "file", Terminal(-1))
