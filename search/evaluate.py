@@ -58,19 +58,20 @@ def evaluate_on_test(
         ResultsError: The saved model knows other classes than the data set.
     """
     torch.set_num_threads(num_threads)
+    ids = split.test
 
     def predict(folder: Path) -> tuple[Ids, Floats]:
         model, info = load_model(folder)
         _check_classes(folder, info.classes, cache.classes)
         data = open_trial_data(cache, split.train, split.val, size_px=info.size_px)
-        batches = data.clean_batches(split.test, batch_size=BATCH_SIZE)
+        batches = data.clean_batches(ids, batch_size=BATCH_SIZE)
         return predict_probabilities(model, batches, device)
 
     y_true, raw = predict(results.best)
     temperature = _read_temperature(results.best)
     probabilities = tempered(raw, temperature.value)
     scores = score_predictions(y_true, probabilities)
-    evaluation = Evaluation(cache.classes, split.test, y_true, probabilities, scores)
+    evaluation = Evaluation(cache.classes, ids, y_true, probabilities, scores)
     told: dict[str, Any] = {"comparison": None, "runner_up": None}
     for key, folder, name in (
         ("comparison", baseline_folder, ""),
