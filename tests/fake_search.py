@@ -12,6 +12,13 @@ from search.records import EpochRecord, TrialRecord, TrialState
 MAX_EPOCHS, MIN_EPOCHS, REDUCTION_FACTOR = 9, 1, 3
 BACKBONES = ("small_cnn", "separable_cnn", "resnet18", "mobilenetv3_small_100", "efficientnet_b0")
 LIFT = dict(zip(BACKBONES, (-0.16, -0.12, 0.04, 0.07, 0.09), strict=True))
+COSTS = dict(
+    zip(
+        BACKBONES,
+        ((0.8, 390_000), (0.6, 46_000), (19.0, 11_200_000), (6.1, 1_500_000), (20.5, 4_000_000)),
+        strict=True,
+    )
+)
 OPTIMIZERS = ("adamw", "sgd", "rmsprop")
 
 
@@ -101,9 +108,15 @@ def _trial(
         best_epoch=values.index(max(values)) + 1 if values else None,
         last_value=values[-1] if values else None,
         seconds=seconds, started_s=started_s, seed=1000 + number, node="laptop",
-        worker=f"worker {worker}",
+        worker=f"worker {worker}", **_footprint(params),
         error=_error(len(values)) if state is TrialState.FAILED else "",
     )  # fmt: skip
+
+
+def _footprint(params: dict[str, Any]) -> dict[str, Any]:
+    latency_ms, num_parameters = COSTS[params["backbone"]]
+    size = {"num_parameters": num_parameters, "model_mb": 4e-6 * num_parameters}
+    return {"latency_ms": latency_ms, **size}
 
 
 def _error(epochs_run: int) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from ray.tune import Callback
@@ -84,7 +83,7 @@ class Recorder(Unsaved, Callback):
         if number not in self._open:  # a retry after a dead worker is the same trial
             self._open.add(number)
             self._note("start", number, config["searched"], config["seed"])
-            self._note_footprint(number, config)
+            self._note_footprint(number, config, config["footprint"])
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
@@ -92,7 +91,11 @@ class Recorder(Unsaved, Callback):
         number = trial.config["number"]
         if result.get("warning"):
             self._say(result["warning"])
-        self._note_footprint(number, trial.config, footprint_of(result), "infeasible" in result)
+        if measured := footprint_of(result):
+            # Of two measurements of a network the first one stands, but what ended a trial is its.
+            first = self._ledger.footprints.get(trial.config["architecture"])
+            own = "infeasible" in result or first is None
+            self._note_footprint(number, trial.config, measured if own else first)
         if result.get("epoch") is not None:
             self._num_troubles = 0
             self._note("epoch", number, result)
@@ -153,23 +156,12 @@ class Recorder(Unsaved, Callback):
             shutil.rmtree(self._ledger.trials[number].checkpoint, ignore_errors=True)
 
     def _note_footprint(
-        self,
-        number: int,
-        config: Mapping[str, Any],
-        measured: Mapping[str, float] = MappingProxyType({}),
-        is_final: bool = False,
+        self, number: int, config: Mapping[str, Any], values: Mapping[str, float] | None
     ) -> None:
-        """Note what a trial's model costs; of two measurements of a network the first one stands.
-
-        Args:
-            is_final: The trial ended because of what it measured, which is then its own.
-        """
-        architecture = config["architecture"]
+        """Note what a trial's model costs, once."""
         trial = self._ledger.trials.get(number)
-        first = self._ledger.footprints.get(architecture) or config["footprint"]
-        values = measured if is_final and measured else (first or measured)
-        if architecture and values and trial is not None and not trial.footprint:
-            self._note("footprint", number, architecture, dict(values))
+        if values and config["architecture"] and trial is not None and not trial.footprint:
+            self._note("footprint", number, config["architecture"], dict(values))
 
     def _note(self, event: str, number: int, *values: Any) -> None:
         if self.fault is not None:  # later events without this one would tell another story

@@ -20,12 +20,12 @@ from optuna.trial import FrozenTrial
 from search.config import StudyConfig, load_study
 from search.errors import ResultsError, SpaceError
 from search.goals import Goals
-from search.identity import study_identity
 from search.ranges import same
 from search.records import TrialState, write_json
 from search.results import ResultsFolder
 from search.space import Fixed, Space
 from search.trainable_table import TRAINABLE
+from search.tune.differences import differences_of, unmeasured
 from search.tune.ledger import Ledger
 from search.tune.points import point_key
 from search.tune.sampler import distributions
@@ -162,7 +162,11 @@ def take_warm_start(
         return None
     found = read_other_study(config, folder)
     other = ResultsFolder(folder.resolve())
-    differences = tuple(_differences(config, results, other) + _unmeasured(config, results, found))
+    figures = [trial.figures for trial in found.trials]
+    differences = (
+        *differences_of(config, results, other),
+        *unmeasured(config, results, other, figures),
+    )
     same_test = not any(text.startswith(_OF_THE_SPLIT) for text in differences)
     looks = other.read_marker("evaluate").get("times", 0) if same_test else 0
     found = replace(found, differences=differences, num_test_looks=looks)
@@ -255,51 +259,6 @@ def _told(trial: PastTrial, goals: Goals) -> Told:
     if best is not None:
         epochs[best] |= trial.figures
     return told_of(goals, TrialState(trial.state), epochs, trial.figures)
-
-
-def _unmeasured(config: StudyConfig, results: ResultsFolder, found: WarmStart) -> list[str]:
-    """List the metrics that count here and are not known of the trials there, or not of here."""
-    wanted = config.goals.metrics
-    missing = [name for name in wanted if any(name not in t.figures for t in found.trials)]
-    processors = {_processor(results), _processor(ResultsFolder(Path(found.source)))}
-    if "latency_ms" in wanted and "latency_ms" not in missing and len(processors) > 1:
-        missing.append("latency_ms")
-    return [f"{name} has to be measured anew" for name in missing if name != config.goals.metric]
-
-
-def _processor(results: ResultsFolder) -> str:
-    try:
-        value = json.loads(results.environment.read_text(encoding="utf-8"))
-        return str(value["hardware"]["processor"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
-
-
-def _differences(config: StudyConfig, results: ResultsFolder, other: ResultsFolder) -> list[str]:
-    """List what makes the same training give another value there than here."""
-    now, then = study_identity(config), other.read_marker("study").get("identity", {})
-    names = [
-        name
-        for name in sorted(now.keys() | then.keys())
-        if name.startswith("dataset.") or name in ("budget.max_epochs", "seed")
-    ]
-    found = [
-        f"{name} is {now.get(name)}, not {then.get(name)}"
-        for name in names
-        if now.get(name) != then.get(name)
-    ]
-    if results.read_marker("images").get("fingerprint") != other.read_marker("images").get(
-        "fingerprint"
-    ):
-        found.insert(0, "the images are others")
-    ours = results.read_marker("weights").get("files", {})
-    theirs = other.read_marker("weights").get("files", {})
-    found += [
-        f"{name} starts from other weights"
-        for name in sorted(ours.keys() & theirs.keys())
-        if ours[name] != theirs[name]
-    ]
-    return found
 
 
 def _read(path: Path) -> WarmStart:

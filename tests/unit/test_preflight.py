@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from search.errors import ResultsError
+from search.goals import number_text
 from search.space import Choice, Fixed, Float, Int, Space
 from search.tune import machine, session
 from search.tune.machine import check_machine
@@ -89,9 +90,10 @@ def test_a_default_recipe_that_breaks_a_constraint_is_told_before_the_first_tria
     known = footprints_of(recipe, 3, "cpu")
     assert default_warning(config, {}) == "", "not measured yet"
     text = default_warning(config, known)
+    (count,) = (cost["num_parameters"] for cost in known.values())
     assert text.startswith(
-        "the default recipe breaks the constraints: num_parameters must be <= 100e3, has 391e3. "
-        "Trial 0 is not trained"
+        "the default recipe breaks the constraints: num_parameters must be <= 100e3, has "
+        f"{number_text(count)}. Trial 0 is not trained"
     )
     loose = load(MINIMAL + "constraints: {num_parameters: <= 1e6}\n")
     assert default_warning(loose, known) == ""
