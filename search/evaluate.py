@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,19 +72,36 @@ def evaluate_on_test(
     probabilities = tempered(raw, temperature.value)
     scores = score_predictions(y_true, probabilities)
     evaluation = Evaluation(cache.classes, ids, y_true, probabilities, scores)
-    told: dict[str, Any] = {"comparison": None, "runner_up": None}
-    for key, folder, name in (
-        ("comparison", baseline_folder, ""),
-        ("runner_up", results.runner_up if runner_up else None, runner_up),
-    ):
-        if folder is not None and (folder / INFO_FILE).exists():
-            told[key] = compare_models(y_true, raw, predict(folder)[1], name)
-        elif name:
-            text = f"The runner-up, {name}, could not be trained on train + val."
-            told[key] = {"name": name, "text": text}
-    told["calibration"] = describe_calibration(y_true, raw, temperature)
-    _write_evaluation(results, evaluation, index, told | {"cautions": list(cautions)})
+    told = {
+        "comparison": _compare(y_true, raw, predict, baseline_folder, ""),
+        "runner_up": _compare(
+            y_true, raw, predict, results.runner_up if runner_up else None, runner_up
+        ),
+        "calibration": describe_calibration(y_true, raw, temperature),
+        "cautions": list(cautions),
+    }
+    _write_evaluation(results, evaluation, index, told)
     return evaluation
+
+
+def _compare(
+    y_true: Ids,
+    raw: Floats,
+    predict: Callable[[Path], tuple[Ids, Floats]],
+    folder: Path | None,
+    name: str,
+) -> dict[str, Any] | None:
+    """Compare the final model with another one on the same images, None where there is none.
+
+    Args:
+        name: Of the runner-up, "" for the default recipe.
+    """
+    if folder is not None and (folder / INFO_FILE).exists():
+        return compare_models(y_true, raw, predict(folder)[1], name)
+    if not name:
+        return None
+    text = f"The runner-up, {name}, could not be trained on train + val."
+    return {"name": name, "text": text}
 
 
 def _read_temperature(folder: Path) -> Temperature:
