@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from search.errors import ResultsError
-from search.evaluate import evaluate_on_test, read_evaluation
+from search.evaluate import evaluate_on_test, read_cautions, read_evaluation
 from search.predict import predict_images
 from search.records import read_csv
 from search.results import ResultsFolder
@@ -119,3 +119,21 @@ def test_a_model_of_other_classes_is_refused(study):
     other = replace(study, cache=replace(study.cache, classes=("a", "b", "c", "d")))
     with pytest.raises(ResultsError, match="classes"):
         evaluate(other)
+
+
+def test_the_runner_up_is_judged_on_the_same_images(study, tmp_path):
+    def judge(name: str) -> dict:
+        evaluate_on_test(
+            study.results, study.cache, study.split, study.index,
+            baseline_folder=None, runner_up=name, cautions=["look at this"],
+        )  # fmt: skip
+        return json.loads((study.results.test / "metrics.json").read_text("utf-8"))
+
+    assert judge("")["runner_up"] is None
+    missing = judge("trial 3")["runner_up"]
+    assert missing["text"] == "The runner-up, trial 3, could not be trained on train + val."
+    train_model(study.results.runner_up, study.cache, study.split, epochs=0, seed=5)
+    told = judge("trial 3")
+    assert told["runner_up"]["name"] == "trial 3"
+    assert told["runner_up"]["difference"] > 0.3
+    assert read_cautions(study.results) == told["cautions"] == ["look at this"]
