@@ -20,6 +20,7 @@ from torch import Tensor, nn
 Heat = NDArray[np.float32]
 
 MIN_MAP_SIDE = 3  # cells; a coarser map cannot show a place
+_MIN_SHARE_REACHED = 0.5  # of a map's places, by the gradient
 _MIN_RANGE = 0.1  # of a map scaled to 0..1; a healthy one spans all of it
 
 
@@ -83,7 +84,8 @@ def find_target(model: nn.Module, images: Tensor) -> TargetLayer | None:
 
     timm and our own CNNs name their stages in `feature_info`; the last is the rule, an earlier one
     when small images leave it too coarse. Token models are read before the last attention, where
-    every token still counts. Without `feature_info`, the deepest module with a map is taken.
+    every token still counts. Where none of these gives a map (stages that hand on lists or token
+    counts, none named at all), it is the last layer run whose places the answer hangs on.
 
     Args:
         images: (1, 3, S, S) in 0..255, to probe the output shapes with.
@@ -101,7 +103,7 @@ def find_target(model: nn.Module, images: Tensor) -> TargetLayer | None:
         maps = to_maps(output)[0].float().cpu().numpy()
         if min(maps.shape[1:]) >= MIN_MAP_SIDE:
             return TargetLayer(layer, to_maps, maps)
-    return None
+    return _last_map(model, backbone, images)
 
 
 def _candidates(backbone: Any) -> Iterator[tuple[nn.Module, int | None]]:
@@ -110,13 +112,10 @@ def _candidates(backbone: Any) -> Iterator[tuple[nn.Module, int | None]]:
     last: Any = blocks[-1] if isinstance(blocks, nn.Sequential | nn.ModuleList) else None
     if hasattr(last, "norm1"):
         yield last.norm1, getattr(backbone, "num_features", None)
-    stages = getattr(backbone, "feature_info", None)
-    if stages:
-        for stage in reversed(list(stages)):
-            yield backbone.get_submodule(stage["module"]), stage["num_chs"]
-    else:
-        for layer in reversed(list(backbone.modules())):
-            yield layer, None
+    layers = dict(backbone.named_modules())
+    for stage in reversed(list(getattr(backbone, "feature_info", None) or ())):
+        if stage["module"] in layers:  # some name stages that only timm's own wrappers have
+            yield layers[stage["module"]], stage["num_chs"]
 
 
 def _probe(model: nn.Module, layers: list[nn.Module], images: Tensor) -> list[Tensor | None]:
@@ -137,23 +136,74 @@ def _probe(model: nn.Module, layers: list[nn.Module], images: Tensor) -> list[Te
     return [outputs.get(layer) for layer in layers]
 
 
+def _last_map(model: nn.Module, backbone: nn.Module, images: Tensor) -> TargetLayer | None:
+    """Find the last layer run that gives a map to whose places a gradient flows.
+
+    Behind the last mixing of places it does not: a class token has left the others behind there.
+    """
+    found: list[tuple[nn.Module, Callable[[Tensor], Tensor], Tensor]] = []
+
+    def keep(layer: nn.Module, _: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.requires_grad:
+            to_maps = _map_reader(backbone, output, None)
+            if to_maps is not None and min(to_maps(output).shape[2:]) >= MIN_MAP_SIDE:
+                found.append((layer, to_maps, output))
+
+    handles = [layer.register_forward_hook(keep) for layer in backbone.modules()]
+    try:
+        with torch.enable_grad():
+            best = model(images.clone().requires_grad_()).max()
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not found:
+        return None
+    gradients = torch.autograd.grad(best, [output for *_, output in found], allow_unused=True)
+    reached = [
+        one
+        for one, gradient in zip(found, gradients, strict=True)
+        if gradient is not None and _share_reached(one[1](gradient)[0]) >= _MIN_SHARE_REACHED
+    ]
+    layer, to_maps, output = (reached or found)[-1]
+    return TargetLayer(layer, to_maps, to_maps(output.detach())[0].float().cpu().numpy())
+
+
+def _share_reached(gradient: Tensor) -> float:
+    """Return the share of the places of a gradient (C, h, w) that it is not zero at."""
+    return float((gradient != 0).any(0).float().mean())
+
+
 def _map_reader(
     backbone: Any, output: Tensor | None, num_channels: int | None
 ) -> Callable[[Tensor], Tensor] | None:
-    """Tell how to read a layer's output as (B, C, h, w), None when it is not a map."""
-    if output is None:
+    """Tell how to read the output for one square image as (1, C, h, w), None if it is no map.
+
+    Args:
+        num_channels: C where it is known; else it is the side that differs from two equal ones.
+    """
+    if output is None or len(output) != 1:  # windows come as so many images
         return None
     shape = tuple(output.shape)
     if len(shape) == 4:
-        if shape[1] != num_channels and shape[3] == num_channels:
-            return lambda maps: maps.permute(0, 3, 1, 2)
-        return lambda maps: maps
+        if num_channels is None:
+            is_last = shape[1] == shape[2] != shape[3]
+        else:
+            is_last = shape[1] != num_channels and shape[3] == num_channels
+        height, width = shape[1:3] if is_last else shape[2:]
+        if height != width:  # heads of an attention, for one
+            return None
+        return (lambda maps: maps.permute(0, 3, 1, 2)) if is_last else (lambda maps: maps)
     if len(shape) != 3:
         return None
-    num_prefix = int(getattr(backbone, "num_prefix_tokens", 0))  # class and register tokens
-    side = int((shape[1] - num_prefix) ** 0.5)
-    if side == 0 or side * side != shape[1] - num_prefix:
-        return None
+    known = int(getattr(backbone, "num_prefix_tokens", 0))  # class and register tokens
+    for num_prefix in (known, 0, 1):  # some add theirs late, and some do not count it
+        side = max(int(shape[1] - num_prefix), 0) ** 0.5
+        if side >= 1 and side == int(side):
+            return _token_reader(num_prefix, int(side))
+    return None
+
+
+def _token_reader(num_prefix: int, side: int) -> Callable[[Tensor], Tensor]:
     return lambda tokens: tokens[:, num_prefix:].transpose(1, 2).unflatten(2, (side, side))
 
 

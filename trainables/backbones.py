@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
+from inspect import isfunction
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from trainables.heads import build_head
 from trainables.lean import replace_relu6
 from trainables.own_cnns import OwnCNN
 from trainables.parameters import OWN_BACKBONES
+from trainables.pointwise import replace_strided_pointwise
 
 HALF = (0.5, 0.5, 0.5)
 NUM_KEYS_SHOWN = 5
@@ -151,6 +153,7 @@ def _timm_backbone(name: str, size_px: int, drop_path: float) -> tuple[Any, int]
             f"{tuple(features.shape)}. Use another backbone."
         )
     replace_relu6(backbone)
+    replace_strided_pointwise(backbone)
     return backbone, features.shape[1]
 
 
@@ -192,24 +195,23 @@ def load_backbone_weights(backbone: Any, name: str, path: Path) -> None:
 
 
 def _fitting(backbone: Any, state: dict[str, Tensor], path: Path, name: str) -> dict[str, Tensor]:
-    """Return the state without its classifier, converted by timm where it does not fit as it is.
+    """Return the state without its classifiers, converted by timm where it does not fit as it is.
 
     Raises:
         WeightsError: Converted or not, it is not this backbone's.
     """
     expected = backbone.state_dict()
-    fitting = _without_classifier(backbone, state)
-    differences = _differences(expected, fitting)
-    convert = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
-    if differences and convert is not None:
-        # The filters assume keys of their own architecture: on others they raise anything.
-        with suppress(Exception):
-            fitting = _without_classifier(backbone, convert(state, backbone))
-            differences = _differences(expected, fitting)
-    if not differences:
-        return fitting
-    shown = "; ".join(differences[:NUM_KEYS_SHOWN])
-    more = len(differences) - NUM_KEYS_SHOWN
+    closest: list[str] | None = None
+    for fitting in _readings(backbone, state, name):
+        kept = {k: v for k, v in fitting.items() if k in expected or k not in _whole_keys(name)}
+        differences = _differences(expected, kept)
+        if not differences:
+            return kept
+        if closest is None or len(differences) <= len(closest):
+            closest = differences
+    assert closest is not None
+    shown = "; ".join(closest[:NUM_KEYS_SHOWN])
+    more = len(closest) - NUM_KEYS_SHOWN
     raise WeightsError(
         f"weights {path}: must be of the architecture {name}, differs in {shown}"
         + (f" and {more} more" if more > 0 else "")
@@ -217,10 +219,34 @@ def _fitting(backbone: Any, state: dict[str, Tensor], path: Path, name: str) -> 
     )
 
 
-def _without_classifier(backbone: Any, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    layers = backbone.pretrained_cfg.get("classifier") or ()
-    prefixes = tuple(f"{layer}." for layer in ((layers,) if isinstance(layers, str) else layers))
-    return {key: value for key, value in state.items() if not key.startswith(prefixes)}
+def _readings(backbone: Any, state: dict[str, Tensor], name: str) -> Iterator[dict[str, Tensor]]:
+    """Yield a state as it is, then as each of the family's own filters converts it."""
+    yield state
+    homes = (type(backbone).__module__, timm.model_entrypoint(name.partition(".")[0]).__module__)
+    filters = {
+        function: None
+        for home in homes
+        for key, function in vars(sys.modules[home]).items()
+        if "filter" in key and isfunction(function)
+    }
+    for convert in filters:
+        converted = None
+        # They assume keys of their own architecture: on others they raise anything.
+        with suppress(Exception):
+            converted = convert(dict(state), backbone)
+        if converted is not None:
+            yield converted
+
+
+@cache
+def _whole_keys(name: str) -> frozenset[str]:
+    """Return the keys of a timm model with its own classifiers, of which some have several."""
+    try:
+        with torch.device("meta"):
+            whole = timm.create_model(name, num_classes=2)
+    except RuntimeError:  # it computes with its weights while it is built
+        whole = timm.create_model(name, num_classes=2)
+    return frozenset(whole.state_dict())
 
 
 def _differences(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:

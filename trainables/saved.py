@@ -46,7 +46,11 @@ def describe(
 def save_model(model: Classifier, folder: Path, info: ModelInfo) -> None:
     """Write weights.safetensors and model.json into a folder; each file is whole or absent."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+    # Copies: some networks (CoaT) share weights between layers, which the format cannot say.
+    tensors = {
+        name: value.cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in model.state_dict().items()
+    }
     beside = folder / f".{WEIGHTS_FILE}.{os.getpid()}.tmp"
     save_file(tensors, beside)
     beside.replace(folder / WEIGHTS_FILE)

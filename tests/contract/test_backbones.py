@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from itertools import product
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from tests.memory_data import coloured_noise
 from tests.training import Log, fit, params
 from trainables.backbones import build_classifier
 from trainables.freezing import freeze_layers, last_stages, set_training_mode
+from trainables.pointwise import replace_strided_pointwise
 
 # The smallest of each.
 FAMILIES = (
@@ -133,3 +137,29 @@ def test_frozen_parts_stay_in_eval_mode() -> None:
     assert not model.backbone.layer3[0].bn1.training
     assert model.backbone.layer4[0].bn1.training
     assert model.head.training
+
+
+def test_small_strided_convolutions_leave_the_memory_whole() -> None:
+    """oneDNN's own gradient of MobileOne's first layer ends the process, malloc looking closely."""
+    code = (
+        "import torch\n"
+        "from tests.training import params\n"
+        "from trainables.backbones import build_classifier\n"
+        "torch.set_num_threads(1)\n"
+        "model = build_classifier(params(backbone='mobileone_s0'), 3, 112).train()\n"
+        "images = torch.zeros(2, 112, 112, 3, dtype=torch.uint8).permute(0, 3, 1, 2)\n"
+        "for _ in range(3):\n"
+        "    model(images).sum().backward()\n"
+    )
+    env = os.environ | {"MALLOC_CHECK_": "3", "MALLOC_PERTURB_": "165"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_small_strided_convolutions_compute_the_same() -> None:
+    layer = torch.nn.Conv2d(3, 5, 1, stride=2)
+    images = torch.randn(2, 3, 9, 9)
+    expected = layer(images)
+    replace_strided_pointwise(layer)
+    assert torch.allclose(layer(images), expected, atol=1e-6)
+    assert type(layer) is not torch.nn.Conv2d

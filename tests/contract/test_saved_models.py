@@ -24,7 +24,9 @@ def model_of(backbone: str) -> tuple[Classifier, dict[str, object]]:
     return build_classifier(params, 3, 32).eval(), params
 
 
-@pytest.mark.parametrize("backbone", ["separable_cnn", "mobilenetv3_small_050", "test_vit"])
+@pytest.mark.parametrize(
+    "backbone", ["separable_cnn", "mobilenetv3_small_050", "test_vit", "coat_tiny"]
+)
 def test_round_trip(backbone: str, tmp_path: Path) -> None:
     model, params = model_of(backbone)
     folder = tmp_path / "best, of 'all'"

@@ -83,6 +83,51 @@ def test_backbone_is_loaded_and_the_old_head_left(
     assert model.head[-1].out_features == 3
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet10t",
+        "densenet121",
+        "regnety_002",
+        "mobilenetv4_conv_small_035",
+        "convnext_atto",
+        "deit_tiny_distilled_patch16_224",  # head and head_dist
+        "levit_128s",  # a classifier that begins with a batch norm
+        "levit_conv_128s",
+        "repvit_m0_9",  # two of those
+        "efficientformerv2_s0",
+        "xcit_nano_12_p8_224",
+        "coat_tiny",
+        "pit_ti_224",
+        "tiny_vit_5m_224",
+        "swin_tiny_patch4_window7_224",
+    ],
+)
+def test_every_family_takes_its_own_weights(name: str, tmp_path: Path) -> None:
+    """As its training left them, with a classifier of other classes than ours, or of none."""
+    torch.manual_seed(1)
+    whole = timm.create_model(name, num_classes=7).state_dict()
+    save_file({k: v.clone() for k, v in whole.items()}, tmp_path / "whole.safetensors")
+    size_px = timm.get_pretrained_cfg(name).input_size[-1]
+    model = build_classifier(
+        PARAMS | {"backbone": name}, 3, size_px, tmp_path / "whole.safetensors"
+    )
+    loaded = model.backbone.state_dict()
+    assert all(torch.equal(value, whole[key]) for key, value in loaded.items())
+    save_file({k: _plain(v) for k, v in loaded.items()}, tmp_path / "bare.safetensors")
+    build_classifier(PARAMS | {"backbone": name}, 3, size_px, tmp_path / "bare.safetensors")
+
+    del whole[next(key for key in whole if key in loaded)]
+    save_file({k: v.clone() for k, v in whole.items()}, tmp_path / "less.safetensors")
+    with pytest.raises(WeightsError, match=f"of the architecture {name}, differs in no "):
+        build_classifier(PARAMS | {"backbone": name}, 3, size_px, tmp_path / "less.safetensors")
+
+
+def _plain(value: torch.Tensor) -> torch.Tensor:
+    """Return a copy as the format wants it: contiguous, and sharing no memory with another."""
+    return value.clone(memory_format=torch.contiguous_format)
+
+
 def test_torch_checkpoint_loads_as_well(
     tmp_path: Path, whole_network: dict[str, torch.Tensor]
 ) -> None:

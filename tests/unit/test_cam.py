@@ -71,6 +71,29 @@ def test_the_layer_read_is_the_deepest_with_a_usable_map(backbone, size_px, shap
     assert target.maps.shape == shape
 
 
+@pytest.mark.parametrize(
+    ("backbone", "size_px", "shape"),
+    [
+        ("mvitv2_tiny", 96, (768, 3, 3)),
+        ("twins_pcpvt_small", 64, (320, 4, 4)),  # its last stage is 2 × 2
+        ("hrnet_w18_small", 64, (512, 4, 4)),
+        ("xcit_nano_12_p8_224", 32, (128, 4, 4)),
+        ("coat_tiny", 64, (456, 4, 4)),
+        ("pit_ti_224", 224, (768, 7, 7)),
+    ],
+)
+def test_stages_that_give_no_map_are_passed_over(backbone, size_px, shape):
+    """They hand on lists or token counts, are named by other names, or keep class tokens apart."""
+    model = build(backbone, size_px).eval()
+    target = find_target(model, torch.from_numpy(noise(size_px)).permute(2, 0, 1)[None].float())
+    assert target is not None
+    assert target.maps.shape == shape
+    heat, method = cam_heat(model, noise(size_px))
+    assert method != "none"
+    assert heat.shape == (size_px, size_px)
+    assert not is_blank(heat)
+
+
 def test_token_maps_keep_places_in_order():
     # A token model's patch embedding alone: each token's row and column must come back in place.
     model = build("vit_tiny_patch16_224")
