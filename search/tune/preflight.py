@@ -270,8 +270,8 @@ def missing_weights_warning(backbones: Sequence[Backbone], pretrained: Sequence[
 
 
 def default_recipe(config: StudyConfig) -> dict[str, Any]:
-    """Return the complete params of trial 0."""
-    return config.recipe | config.start_points[0]
+    """Return the complete params of trial 0, those that the space fixes among them."""
+    return config.recipe | config.search_space.complete({}, config.recipe)
 
 
 def default_warning(config: StudyConfig, footprints: Mapping[str, Mapping[str, float]]) -> str:

@@ -46,7 +46,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = run_search(folder, "--space", "tiny.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "by val_accuracy and latency_ms, with num_parameters <= 20000" in done.stdout
-    assert "ms an image" in done.stdout
+    assert "ms an image, 5.24 k parameters" in done.stdout, "the default recipe's, as space has it"
+    assert "breaks the constraints" not in done.stderr
     return folder / "results" / "tiny"
 
 

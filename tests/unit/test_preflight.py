@@ -95,5 +95,7 @@ def test_a_default_recipe_that_breaks_a_constraint_is_told_before_the_first_tria
         "the default recipe breaks the constraints: num_parameters must be <= 100e3, has "
         f"{number_text(count)}. Trial 0 is not trained"
     )
+    fixed = load(MINIMAL + "  width: 8\n  depth: {int: [2, 4], default: 2}\n")
+    assert {"width": 8, "depth": 2, "lr": 0.001}.items() <= default_recipe(fixed).items()
     loose = load(MINIMAL + "constraints: {num_parameters: <= 1e6}\n")
     assert default_warning(loose, known) == ""
