@@ -283,7 +283,7 @@ def main(
         for name in names:
             outcome = drills.soak(kills, seed) if name == "soak" else drills.run(name)
             outcomes.append(outcome)
-            console.print(f"{name}: {'ok' if not outcome.broken else outcome.broken}", markup=False)
+            console.print(f"{name}: {outcome.broken or 'ok'} {outcome.harm}", markup=False)
     console.print(drill_table(outcomes))
     console.print(describe_machine())
     if any(outcome.broken for outcome in outcomes):

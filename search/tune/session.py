@@ -16,8 +16,8 @@ from search.errors import ResourceError, TrialError
 from search.tune.workers import (
     SYSTEM_CONFIG,
     share_idle_workers,
+    start_servers,
     start_workers,
-    wait_for_servers,
 )
 
 _QUIET = {
@@ -135,15 +135,15 @@ class RaySession:
         level = logging.INFO if self._verbose else logging.ERROR
         is_own = self.address == "local"
         environment = _runtime_env()
-        if is_own:
-            wait_for_servers()
-        ray.init(
-            address=self.address,
-            include_dashboard=False if is_own else None,
-            log_to_driver=self._verbose,
-            logging_level=level,
-            runtime_env=environment,
-            _system_config=SYSTEM_CONFIG if is_own else None,
+        start_servers(
+            lambda: ray.init(
+                address=self.address,
+                include_dashboard=False if is_own else None,
+                log_to_driver=self._verbose,
+                logging_level=level,
+                runtime_env=environment,
+                _system_config=SYSTEM_CONFIG if is_own else None,
+            )
         )
         self._watched = _servers()
         if is_own and environment:  # Ray has started a worker for each CPU, but without it

@@ -16,32 +16,23 @@ SYSTEM_CONFIG: dict[str, Any] = {
 """Of a cluster of our own."""
 
 _SECONDS_TO_ASK = 0.2  # a request arrives sooner, a worker starts later
-SECONDS_FOR_SERVERS = 150.0
+NUM_STARTS = 3
 
 
-def wait_for_servers() -> None:
-    """Give a cluster of our own more than Ray's 30 seconds to start.
+def start_servers(start: Callable[[], object]) -> None:
+    """Start a cluster of our own, and again where Ray found the machine too slow.
 
-    Its server waits for helpers that import Python modules for some ten CPU seconds: where other
-    work has the machine, that takes a minute, and Ray would give up.
+    Ray's server ends itself when its helpers, which import Python modules for some ten CPU seconds,
+    are not up after 15 seconds, and Ray gives up. Later tries find the modules in memory, and often
+    a machine that is less busy.
     """
-    from ray._private import services
-
-    ask: Callable[..., Any] = services.get_node
-    if ask.__module__ == __name__:
-        return
-
-    def get_node(*arguments: Any) -> Any:
-        until = time.monotonic() + SECONDS_FOR_SERVERS
-        while True:
-            try:
-                return ask(*arguments)
-            except RuntimeError:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.1)
-
-    services.get_node = get_node
+    for num_left in reversed(range(NUM_STARTS)):
+        try:
+            start()
+            return
+        except Exception as error:
+            if not num_left or "timed out" not in str(error):
+                raise
 
 
 def share_idle_workers() -> None:

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from ray._private import services
 
-from search.tune import workers
+from search.tune.workers import NUM_STARTS, start_servers
 
-
-def test_servers_that_start_slowly_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
-
-    def not_yet(address: str, node: str) -> dict[str, int]:
-        asked.append((address, node))
-        if len(asked) < 4:
-            raise RuntimeError("no such node")
-        return {"node_manager_port": 1}
-
-    monkeypatch.setattr(services, "get_node", not_yet)
-    workers.wait_for_servers()
-    workers.wait_for_servers()  # of a second session in one process: patience does not add up
-    assert services.get_node("127.0.0.1:1", "abc") == {"node_manager_port": 1}
-    assert asked == [("127.0.0.1:1", "abc")] * 4
+SLOW = "The current node timed out during startup. This could happen because"
 
 
-def test_servers_that_never_start_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(address: str, node: str) -> dict[str, int]:
-        raise RuntimeError("no such node")
+def starts(*outcomes: Exception | None) -> int:
+    """Start servers that end like this, one try after another; return the number of tries."""
+    waiting = list(outcomes)
 
-    monkeypatch.setattr(services, "get_node", never)
-    monkeypatch.setattr(workers, "SECONDS_FOR_SERVERS", 0.3)
-    workers.wait_for_servers()
-    with pytest.raises(RuntimeError, match="no such node"):
-        services.get_node("127.0.0.1:1", "abc")
+    def start() -> None:
+        if error := waiting.pop(0):
+            raise error
+
+    start_servers(start)
+    return len(outcomes) - len(waiting)
+
+
+def test_servers_that_were_too_slow_are_started_again() -> None:
+    assert starts(None) == 1
+    assert starts(Exception(SLOW), Exception(SLOW), None, None) == 3
+
+
+@pytest.mark.parametrize("error", [Exception(SLOW), ConnectionError("no cluster at this address")])
+def test_servers_that_do_not_start_are_given_up(error: Exception) -> None:
+    outcomes = [error] * (NUM_STARTS if "timed out" in str(error) else 1)
+    with pytest.raises(type(error), match=str(error)[:12]):
+        starts(*outcomes, *([] if len(outcomes) > 1 else [None]))
