@@ -27,7 +27,13 @@ from trainables.contract import Augmentation, EpochReport, Report, TrialInputs
 from trainables.freezing import freeze_layers, thawing_parameters
 from trainables.loop import ValFigures, evaluate, train_one_epoch, val_report
 from trainables.losses import Loss
-from trainables.memory import keep_freed_memory, micro_batch_for, peak_mb, reset_peak
+from trainables.memory import (
+    eval_batch,
+    keep_freed_memory,
+    micro_batch_for,
+    peak_mb,
+    reset_peak,
+)
 from trainables.mixing import Mixing
 from trainables.optim import Schedule
 from trainables.precision import MODES, Mode, default_mode
@@ -36,8 +42,6 @@ from trainables.recipe import build_loss, build_optimizer, build_schedule
 
 if TYPE_CHECKING:
     from trainables.contract import Batch
-
-VAL_BATCH_SIZE = 64
 
 
 def train(inputs: TrialInputs, report: Report) -> Classifier:
@@ -195,7 +199,8 @@ def _one_epoch(training: Training, inputs: TrialInputs, epoch: int) -> EpochRepo
 
 def _judge(training: Training, inputs: TrialInputs, epoch: int) -> ValFigures:
     # Without a graph an image takes a fraction of what it takes in training.
-    batch_size = training.micro_batch or max(VAL_BATCH_SIZE, inputs.params["batch_size"])
+    usual = eval_batch(inputs.data.size_px, inputs.device)
+    batch_size = min(usual, training.micro_batch or usual)
     batches = inputs.data.val_batches(batch_size=batch_size)
     return evaluate(
         training.judged,

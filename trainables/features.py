@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from trainables.backbones import Classifier, build_classifier
 from trainables.contract import Augmentation, TrialInputs
+from trainables.memory import eval_batch
 from trainables.sampling import epoch_order
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ Labels = NDArray[np.int64]
 Block = tuple[Halves, Labels]
 """Features (N, F) float16 and labels (N,) int64."""
 
-BATCH_SIZE = 64
 SEED = 0  # of random backbones and of the views: the same for every trial, or none could share
 LARGEST_HALF = float(np.finfo(np.float16).max)
 SPARE_BYTES = 64_000_000  # left on the disk for checkpoints and logs
@@ -110,13 +110,14 @@ def open_features(inputs: TrialInputs) -> Features:
         OSError: The store cannot be written, or its disk is too full for it.
     """
     data, strength = inputs.data, float(inputs.params["augment_strength"])
+    batch_size = eval_batch(data.size_px, inputs.device)
     blocks = _Blocks(inputs)
     num_train = sum(data.train_counts)
 
     def of_view(view: int) -> Block:
         def batches() -> Iterator[Batch]:
             return data.view_batches(
-                batch_size=BATCH_SIZE, view=view, augmentation=Augmentation(strength), seed=SEED
+                batch_size=batch_size, view=view, augmentation=Augmentation(strength), seed=SEED
             )
 
         name = f"train-{strength:g}-{view}" if view else "train-clean"
@@ -127,7 +128,7 @@ def open_features(inputs: TrialInputs) -> Features:
     views = (clean, *(of_view(view)[0] for view in others))
     if not data.num_val:
         return Features(views, labels, (clean[:0], labels[:0]))
-    val = blocks.get("val", data.num_val, lambda: data.val_batches(batch_size=BATCH_SIZE))
+    val = blocks.get("val", data.num_val, lambda: data.val_batches(batch_size=batch_size))
     return Features(views, labels, val)
 
 

@@ -23,6 +23,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _THEIR_SETTINGS = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"}
 _LARGEST_MMAP_THRESHOLD = 32 * 2**20
 _KEPT_BYTES = 2**30
+_EVAL_PIXELS, _EVAL_IMAGES = 8 * 160**2, (8, 64)
 _OF_LIVE_TENSORS = 1.3  # gradients of a few layers, oneDNN's scratch space, fragmentation
 _COPIES_OF_WEIGHTS = 4  # with gradients and two moments
 _WORDS_OF_CPUS = ("can't allocate memory", "could not create a primitive")  # torch's, oneDNN's
@@ -43,6 +44,19 @@ def keep_freed_memory() -> None:
     if mallopt is not None:  # not every Linux has glibc
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+def eval_batch(size_px: int, device: str) -> int:
+    """Return how many images to forward at once where no gradient is wanted.
+
+    Few of them on a CPU: malloc gives blocks of over 32 MB back whatever it is told, and one layer
+    of MobileNetV2 needs more for 16 images of 160 px. In batches of 8 a validation takes 30 % less
+    time there than in batches of 64, and in ResNet-18 as much.
+    """
+    fewest, most = _EVAL_IMAGES
+    if torch.device(device).type != "cpu":
+        return most
+    return min(max(_EVAL_PIXELS // size_px**2, fewest), most)
 
 
 def reset_peak(device: str) -> None:

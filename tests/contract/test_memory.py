@@ -20,7 +20,7 @@ from trainables.classifier import train
 from trainables.contract import TrialInputs
 from trainables.lean import LeanReLU6
 from trainables.losses import make_loss
-from trainables.memory import micro_batch_for, peak_mb, reset_peak
+from trainables.memory import eval_batch, micro_batch_for, peak_mb, reset_peak
 from trainables.precision import MODES, default_mode
 
 FLOAT32 = MODES["float32 channels-last"]
@@ -232,3 +232,16 @@ def test_fifty_trainings_leave_nothing_behind() -> None:
 
 def test_the_default_mode_is_channels_last() -> None:
     assert default_mode("resnet18", "cpu").channels_last
+
+
+def test_a_checkpoint_leaves_the_settings_of_torch_as_they_were(tmp_path: Path) -> None:
+    before = torch.serialization.get_crc32_options()
+    fit(coloured_noise(), Log(tmp_path / "at 1", at=1), epochs=1)
+    assert torch.serialization.get_crc32_options() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["at 1"]
+
+
+def test_validation_forwards_few_large_images_at_once_on_a_cpu() -> None:
+    sizes = [eval_batch(size_px, "cpu") for size_px in (28, 64, 96, 128, 160, 224, 512)]
+    assert sizes == [64, 50, 22, 12, 8, 8, 8]
+    assert eval_batch(224, "cuda") == 64
