@@ -54,6 +54,14 @@ class Clock:
         signal.signal(signal.SIGINT, self._on_signal)
         signal.signal(signal.SIGTERM, self._on_signal)
 
+    def renew_signal_handlers(self) -> None:
+        """Put them back where a library has put its own before them, unseen by Python.
+
+        Ray's for SIGTERM writes a stack trace, and aborts the process three seconds later.
+        """
+        if signal.getsignal(signal.SIGTERM) == self._on_signal:
+            self.install_signal_handlers()
+
     def wait_for_trials(self, patient: bool) -> None:
         """Tell whether a trial loop is running that looks at `stop_requested` by itself."""
         self._patient = patient
@@ -64,6 +72,8 @@ class Clock:
             raise Interrupted
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if hasattr(signal, "alarm"):
+            signal.alarm(0)  # of Ray's handler, see `renew_signal_handlers`
         if self.stop_requested:
             leave_at_once(EXIT_INTERRUPTED)
         self.stop_requested = True

@@ -93,6 +93,7 @@ def plan(study: Study, backbones: Sequence[Backbone]) -> Slots:
         ResourceError: Not even one trial fits.
     """
     study.session.wait()
+    study.clock.renew_signal_handlers()
     wanted = study.config.resources
     have_cpus, have_gpus = cluster_resources()
     slots = plan_slots(wanted.cpus, wanted.gpus, wanted.max_concurrent, have_cpus, have_gpus)
