@@ -74,7 +74,7 @@ def start_search(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 200) -> None:
     """Wait until something is true, or fail."""
     deadline = time.monotonic() + seconds
     while not condition():
