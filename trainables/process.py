@@ -55,9 +55,10 @@ def save_checkpoint(
     set_crc32_options(False)
     try:
         torch.save(state, beside)
+        beside.replace(path)
     finally:
         set_crc32_options(before)
-    beside.replace(path)
+        beside.unlink(missing_ok=True)  # on a full disk half a checkpoint would stay
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Any]:

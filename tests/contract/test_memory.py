@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from bisect import bisect_left
@@ -22,6 +23,7 @@ from trainables.lean import LeanReLU6
 from trainables.losses import make_loss
 from trainables.memory import eval_batch, micro_batch_for, peak_mb, reset_peak
 from trainables.precision import MODES, default_mode
+from trainables.process import save_checkpoint
 
 FLOAT32 = MODES["float32 channels-last"]
 PLAIN = make_loss(label_smoothing=0.0, class_weights="none", train_counts=(1, 1, 1), device="cpu")
@@ -239,6 +241,16 @@ def test_a_checkpoint_leaves_the_settings_of_torch_as_they_were(tmp_path: Path) 
     fit(coloured_noise(), Log(tmp_path / "at 1", at=1), epochs=1)
     assert torch.serialization.get_crc32_options() == before
     assert [path.name for path in tmp_path.iterdir()] == ["at 1"]
+
+
+def test_half_a_checkpoint_does_not_stay(tmp_path: Path) -> None:
+    layer = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(layer.parameters())
+    before = torch.serialization.get_crc32_options()
+    with pytest.raises((AttributeError, TypeError, pickle.PicklingError)):
+        save_checkpoint(tmp_path / "a.pt", 1, layer, optimizer, more=lambda: None)
+    assert not list(tmp_path.iterdir())
+    assert torch.serialization.get_crc32_options() == before
 
 
 def test_validation_forwards_few_large_images_at_once_on_a_cpu() -> None:
