@@ -56,7 +56,7 @@ def run_search(
         env=environment() | dict(env or {}),
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=290,
         check=False,
     )
 

@@ -50,7 +50,7 @@ def left_of(session: int) -> list[str]:
 
 def end_of(process: subprocess.Popen[str], code: int, says: str = "") -> str:
     """Wait for a command to end, in order and without leaving a process behind."""
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == code, output
     assert says in output, output
     assert "Traceback" not in output
