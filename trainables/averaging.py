@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from timm.utils.model_ema import ModelEmaV3
-
 from trainables.backbones import Classifier
+from trainables.quick_timm import timm
 
 
 class Average:
@@ -26,7 +25,7 @@ class Average:
     """
 
     def __init__(self, model: Classifier, decay: float) -> None:
-        self._average = ModelEmaV3(model, decay=decay, use_warmup=True)
+        self._average = timm.utils.ModelEmaV3(model, decay=decay, use_warmup=True)
         self._num_steps = 0
 
     @property

@@ -10,9 +10,7 @@ from inspect import isfunction
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-from timm.models import load_state_dict as read_state_dict
 from torch import Tensor, nn
 
 from trainables.contract import WeightsError
@@ -21,6 +19,7 @@ from trainables.lean import replace_relu6
 from trainables.own_cnns import OwnCNN
 from trainables.parameters import OWN_BACKBONES
 from trainables.pointwise import replace_strided_pointwise
+from trainables.quick_timm import timm
 
 HALF = (0.5, 0.5, 0.5)
 NUM_KEYS_SHOWN = 5
@@ -184,7 +183,7 @@ def load_backbone_weights(backbone: Any, name: str, path: Path) -> None:
     if not path.is_file():
         raise WeightsError(f"weights {path}: must be a file, found none. Check the folder.")
     try:
-        state = read_state_dict(str(path), device="cpu")
+        state = timm.models.load_state_dict(str(path), device="cpu")
     except Exception as error:  # safetensors, zip and pickle readers each raise their own kinds
         raise WeightsError(
             f"weights {path}: must be a safetensors file or a torch checkpoint of plain tensors, "

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from timm.models import group_parameters
 from torch import nn
 
 from trainables.own_cnns import OwnCNN
+from trainables.quick_timm import timm
 
 NUM_STAGES = 4
 
@@ -50,7 +50,8 @@ def last_stages(backbone: Any, count: int = 1) -> frozenset[str]:
     Args:
         count: Quarters, 1 to 3.
     """
-    groups = group_parameters(backbone, backbone.group_matcher(coarse=True), reverse=True)
+    matcher = backbone.group_matcher(coarse=True)
+    groups = timm.models.group_parameters(backbone, matcher, reverse=True)
     num_groups = max(groups.values())  # not counting group 0, the stem
     first = num_groups - math.ceil(num_groups * count / NUM_STAGES) + 1
     return frozenset(name for name, group in groups.items() if group >= first)

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from timm.models import group_parameters
-from timm.optim._optim_factory import create_optimizer_v2
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, NAdam, Optimizer, RMSprop
 
 from trainables.parameters import OPTIMIZERS, OPTIMIZERS_WITH_MOMENTUM
+from trainables.quick_timm import timm
 
 ONE_CYCLE_START = 1 / 25
 ONE_CYCLE_MOMENTUM_DROP = 0.1
@@ -65,6 +64,9 @@ def make_optimizer(
             return NAdam(groups, lr=lr)
     if optimizer not in OPTIMIZERS:
         raise ValueError(f"optimizer: must be {', '.join(OPTIMIZERS)}, got {optimizer!r}.")
+    # It configures torch's compiler as it is imported, and with that imports it.
+    from timm.optim._optim_factory import create_optimizer_v2
+
     own: dict[str, Any] = {"momentum": momentum} if optimizer in OPTIMIZERS_WITH_MOMENTUM else {}
     if optimizer == "sgdw":
         own["nesterov"] = momentum > 0
@@ -93,7 +95,8 @@ def _layer_scales(backbone: Any, layer_decay: float) -> dict[str, float]:
     """Return each backbone parameter's share of the learning rate; those left out have 1."""
     if layer_decay == 1.0 or not hasattr(backbone, "group_matcher"):
         return {}
-    layers = group_parameters(backbone, backbone.group_matcher(coarse=False), reverse=True)
+    matcher = backbone.group_matcher(coarse=False)
+    layers = timm.models.group_parameters(backbone, matcher, reverse=True)
     num_layers = max(layers.values()) + 1
     return {name: layer_decay ** (num_layers - layer) for name, layer in layers.items()}
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import timm
 from huggingface_hub import constants, get_session, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from trainables.parameters import OWN_BACKBONES
+from trainables.quick_timm import timm
 
 SUFFIXES = (".safetensors", ".pth", ".bin")
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
