@@ -15,6 +15,7 @@ from search.clock import leave_at_once, write_raw
 from search.errors import ResourceError, TrialError
 from search.tune.workers import (
     SYSTEM_CONFIG,
+    let_workers_start,
     share_idle_workers,
     start_servers,
     start_workers,
@@ -27,6 +28,7 @@ _QUIET = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # the ledger is our snapshot
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000000",  # as many as have slots: see `let_workers_start`
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_THRESHOLD_S": "30",
     # A reused actor waits this long for the thread of its last trial; 2 s lose trials under load.
@@ -151,6 +153,7 @@ class RaySession:
         # Only now: meanwhile the workers import what takes them longest.
         import ray.tune.search.optuna
 
+        let_workers_start()
         if is_own:
             share_idle_workers()
         self._imported.set()

@@ -47,6 +47,38 @@ def share_idle_workers() -> None:
     class_cache.ENV_VARS_TO_PROPAGATE.clear()
 
 
+def let_workers_start() -> None:
+    """Keep a trial whose own worker is starting from taking the one that another trial leaves.
+
+    Tune would give it that, and send the new worker away as soon as it is up. Where trials are
+    shorter than the start of a process, one worker did all of them, and the other cores nothing.
+    The free worker goes to a trial without one; where none will come, it may be taken after all.
+    """
+    from ray.tune.execution.tune_controller import TuneController
+
+    reuse = TuneController._maybe_reuse_cached_actor
+    if reuse.__module__ == __name__:
+        return
+
+    def reuse_unless_one_starts(self: Any, trial: Any) -> bool:
+        if trial not in self._trial_to_actor or trial in self._resetting_trials:
+            return bool(reuse(self, trial))
+        others = [t for t in self._pending_trials if t not in self._trial_to_actor]
+        if not others:
+            return self._search_alg.is_finished() and bool(reuse(self, trial))
+        other = min(others, key=lambda t: t.config["number"])
+        if self._actor_cache.has_cached_object(other.placement_group_factory):
+            if other in self._staged_trials:
+                reuse(self, other)
+            else:
+                self._staged_trials.add(other)
+                self._actor_cache.increase_max(other.placement_group_factory)
+                self._schedule_trial_actor(other)  # makes its folder, and takes what is free
+        return False  # of the trial that was asked about
+
+    TuneController._maybe_reuse_cached_actor = reuse_unless_one_starts  # type: ignore[method-assign]
+
+
 def start_workers(count: int) -> None:
     """Have Ray start workers for the trials to come, where none is idle, and return at once.
 

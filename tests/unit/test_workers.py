@@ -1,10 +1,15 @@
-"""Ray's own impatience at its start, and ours."""
+"""Ray's own impatience at its start, and ours; who gets a worker that has become free."""
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import dataclass, field
+from typing import Any
 
-from search.tune.workers import NUM_STARTS, start_servers
+import pytest
+from ray.tune.execution.tune_controller import TuneController
+from ray.tune.utils.object_cache import _ObjectCache
+
+from search.tune.workers import NUM_STARTS, let_workers_start, start_servers
 
 SLOW = "The current node timed out during startup. This could happen because"
 
@@ -31,3 +36,85 @@ def test_servers_that_do_not_start_are_given_up(error: Exception) -> None:
     outcomes = [error] * (NUM_STARTS if "timed out" in str(error) else 1)
     with pytest.raises(type(error), match=str(error)[:12]):
         starts(*outcomes, *([] if len(outcomes) > 1 else [None]))
+
+
+@dataclass(frozen=True)
+class FakeTrial:
+    """As much of Ray's trial as is looked at."""
+
+    number: int
+    placement_group_factory: str = "1 CPU"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {"number": self.number}
+
+
+@dataclass
+class FakeController:
+    """Where trial 1 waits for its own worker, while "idle" has been left by another trial."""
+
+    is_over: bool = False
+    given: list[int] = field(default_factory=list)
+    with_folder: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._actor_cache = _ObjectCache()
+        self._trial_to_actor = {FakeTrial(1): "starting"}
+        self._pending_trials = {FakeTrial(1)}
+        self._staged_trials = {FakeTrial(1)}
+        self._resetting_trials: set[FakeTrial] = set()
+        self._actor_cache.increase_max("1 CPU")
+        self._actor_cache.cache_object("1 CPU", "idle")
+        self._search_alg = self
+
+    def is_finished(self) -> bool:
+        return self.is_over
+
+    def _schedule_trial_actor(self, trial: FakeTrial) -> None:
+        self.with_folder.append(trial.number)
+        assert TuneController._maybe_reuse_cached_actor(self, trial)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def reuse(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def give(controller: FakeController, trial: FakeTrial) -> bool:
+        if not controller._actor_cache.has_cached_object("1 CPU"):
+            return False
+        controller._actor_cache.pop_cached_object("1 CPU")
+        controller.given.append(trial.number)
+        return True
+
+    monkeypatch.setattr(TuneController, "_maybe_reuse_cached_actor", give)
+    let_workers_start()
+    let_workers_start()  # of a second session in one process
+    return TuneController._maybe_reuse_cached_actor
+
+
+def test_a_trial_whose_worker_starts_takes_no_other(reuse: Any) -> None:
+    controller = FakeController()
+    assert not reuse(controller, FakeTrial(1))
+    assert controller.given == []
+
+
+def test_a_free_worker_goes_to_the_first_trial_without_one(reuse: Any) -> None:
+    controller = FakeController()
+    controller._pending_trials |= {FakeTrial(3), FakeTrial(2)}
+    assert not reuse(controller, FakeTrial(1)), "it still waits for its own"
+    assert controller.given == controller.with_folder == [2]
+    assert FakeTrial(2) in controller._staged_trials
+    assert controller._actor_cache.total_max_objects == 2
+    assert not reuse(controller, FakeTrial(1))
+    assert controller.given == [2], "there was one to give"
+
+
+def test_where_no_trial_will_come_the_last_one_takes_it(reuse: Any) -> None:
+    controller = FakeController(is_over=True)
+    assert reuse(controller, FakeTrial(1))
+    assert controller.given == [1]
+
+
+def test_a_trial_without_a_worker_takes_it_as_ever(reuse: Any) -> None:
+    controller = FakeController()
+    assert reuse(controller, FakeTrial(2))
+    assert controller.given == [2]
