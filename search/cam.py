@@ -1,8 +1,9 @@
 """Class activation maps of any backbone: which part of the image made the model say its class.
 
 References:
-    Selvaraju et al., Grad-CAM, ICCV 2017. Draelos & Carin, HiResCAM, 2020. Muhammad & Yeasin,
-    Eigen-CAM, IJCNN 2020. The first two come from the grad-cam library.
+    Selvaraju et al., Grad-CAM, ICCV 2017. Draelos & Carin, HiResCAM, 2020. Zhang et al., Finer-CAM,
+    CVPR 2025. Muhammad & Yeasin, Eigen-CAM, IJCNN 2020. All but the last come from the grad-cam
+    library, or are made with it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ Heat = NDArray[np.float32]
 MIN_MAP_SIDE = 3  # cells; a coarser map cannot show a place
 _MIN_SHARE_REACHED = 0.5  # of a map's places, by the gradient
 _MIN_RANGE = 0.1  # of a map scaled to 0..1; a healthy one spans all of it
+_CONTRAST = 0.6  # how much of the other class counts; Finer-CAM's own choice
 
 
 @dataclass(frozen=True)
@@ -64,14 +66,44 @@ def cam_heat(
     target = find_target(model, images)
     if target is None:
         return np.zeros(image.shape[:2], dtype=np.float32), "none"
+    wanted = None if class_index is None else (lambda logits: logits[class_index])
     for name, method in (("Grad-CAM", GradCAM), ("HiResCAM", HiResCAM)):
-        heat = _gradient_heat(method, model, target, images, class_index)
+        heat = _gradient_heat(method, model, target, images, wanted)
         if not is_blank(heat):
             return heat, name
     heat = _eigen_heat(target.maps, len(image))
     if not is_blank(heat):
         return heat, "Eigen-CAM"
     return np.zeros(image.shape[:2], dtype=np.float32), "none"
+
+
+def contrast_heat(
+    model: nn.Module, image: NDArray[np.uint8], class_index: int, other_index: int
+) -> Heat | None:
+    """Return where the model saw one class rather than another that it might have been.
+
+    Finer-CAM: Grad-CAM of the difference of two logits, so that what look-alikes share drops out.
+
+    Args:
+        image: (S, S, 3) RGB.
+
+    Returns:
+        (S, S) heat in 0..1, None when the map is blank.
+    """
+    from pytorch_grad_cam import GradCAM
+
+    model.eval()
+    device = next(model.parameters()).device
+    images = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float().to(device)
+    target = find_target(model, images)
+    if target is None:
+        return None
+
+    def difference(logits: Tensor) -> Tensor:
+        return logits[class_index] - _CONTRAST * logits[other_index]
+
+    heat = _gradient_heat(GradCAM, model, target, images, difference)
+    return None if is_blank(heat) else heat
 
 
 def is_blank(heat: Heat) -> bool:
@@ -212,13 +244,15 @@ def _gradient_heat(
     model: nn.Module,
     target: TargetLayer,
     images: Tensor,
-    class_index: int | None,
+    wanted: Callable[[Tensor], Tensor] | None,
 ) -> Heat:
-    """Run one method of the grad-cam library."""
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+    """Run one method of the grad-cam library.
 
+    Args:
+        wanted: Of the logits (C,), what is explained; None for the largest.
+    """
     cam = method(model, [target.layer], reshape_transform=target.to_maps)
-    targets = None if class_index is None else [ClassifierOutputTarget(class_index)]
+    targets = None if wanted is None else [wanted]
     # A gradient must reach the layer even when every weight before it is frozen.
     try:
         heat = cam(images.clone().requires_grad_(), targets)[0]

@@ -1,17 +1,21 @@
-"""Show where the final model looked in test images it got right and wrong, with figures on disk."""
+"""Show where the final model looked in test images it got right and wrong, with files on disk."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from torch import nn
 
-from search.cam import Heat, cam_heat
+from search.attention import class_attention
+from search.cam import Heat, cam_heat, contrast_heat
 from search.data.loader import open_trial_data
+from search.faithful import MIDDLE, faithfulness, middle_heat, summarize_faithfulness
 from search.records import DatasetIndex, Evaluation, Ids, ImageCache, ImageRow, read_csv, write_json
 from search.results import ResultsFolder
 from trainables.saved import load_model
@@ -39,37 +43,71 @@ def explain_predictions(
     num_images: int,
     device: str = "cpu",
 ) -> None:
-    """Write test/cam: per chosen image the clean input, its heat overlay, and an entry in cam.json.
+    """Write test/cam: what the model looked at, in chosen images and on average.
 
-    Heat is for the predicted class. Where a data set root holds regions.csv (the drawn sample
-    does), each entry also tells which share of the heat lies in the known region.
+    cam.json has an entry for each chosen image, with its clean input, the heat of the predicted
+    class, and the contrast: what spoke for that class rather than for the one it was confused with,
+    or would be. Where a data set root holds regions.csv (the drawn sample does), each entry also
+    tells which share of the heat lies in the known region. faithfulness.json tells how far each
+    kind of map can be believed, attention.json where the heat of each class lies on average.
 
     Args:
         num_images: Images to show in all, split over right, wrong and confidently wrong.
     """
     folder = results.test / "cam"
     folder.mkdir(parents=True, exist_ok=True)
-    for old in [*folder.glob("*.png"), *folder.glob("cam.json")]:
+    for old in [*folder.glob("*.png"), *folder.glob("*.json")]:
         old.unlink()
     picked = pick_examples(evaluation, num_images)
     model, info = load_model(results.best)
     model = model.to(device)
-    ids = evaluation.ids[[place for _, place in picked]]
-    images = _clean_images(cache, ids, info.size_px)
+
+    def images_at(places: Sequence[int]) -> list[NDArray[np.uint8]]:
+        return _clean_images(cache, evaluation.ids[list(places)], info.size_px)
+
     regions = _read_regions(index)
-    entries = []
+    entries, scores = [], []
+    images = images_at([place for _, place in picked])
     for (group, place), image in zip(picked, images, strict=True):
-        heat, method = cam_heat(model, image)
-        entry = _entry(evaluation, index, group, place, method)
-        Image.fromarray(image).save(folder / entry["image"])
-        Image.fromarray(overlay_heat(image, heat)).save(folder / entry["heat"])
+        entry, heat, believed = _explain_one(model, image, evaluation, index, group, place, folder)
         row = index.rows[int(evaluation.ids[place])]
         if (row.root, row.path) in regions:
             box = fit_box(regions[row.root, row.path], row, size_px=len(heat), fit=cache.fit)
             entry["region_share"] = region_share(heat, box)
             entry["region_area"] = region_share(np.ones_like(heat), box)
         entries.append(entry)
+        scores.append(believed)
     write_json(folder / "cam.json", entries)
+    write_json(folder / "faithfulness.json", summarize_faithfulness(scores))
+    write_json(folder / "attention.json", class_attention(model, evaluation, images_at))
+
+
+def _explain_one(
+    model: nn.Module,
+    image: NDArray[np.uint8],
+    evaluation: Evaluation,
+    index: DatasetIndex,
+    group: str,
+    place: int,
+    folder: Path,
+) -> tuple[dict[str, Any], Heat, dict[str, float]]:
+    """Write one image and its maps; return its entry, its heat and how far each map is right."""
+    heat, method = cam_heat(model, image)
+    entry = _entry(evaluation, index, group, place, method)
+    probabilities = evaluation.probabilities[place]
+    guess, true = int(probabilities.argmax()), int(evaluation.y_true[place])
+    other = true if true != guess else int(np.argsort(probabilities)[-2])
+    maps = {} if method == "none" else {method: heat}
+    Image.fromarray(image).save(folder / entry["image"])
+    Image.fromarray(overlay_heat(image, heat)).save(folder / entry["heat"])
+    contrast = contrast_heat(model, image, guess, other)
+    if contrast is not None:
+        maps["Finer-CAM"] = contrast
+        entry["contrast"] = entry["image"].replace(".png", "_contrast.png")
+        entry["rather_than"] = evaluation.classes[other]
+        Image.fromarray(overlay_heat(image, contrast)).save(folder / entry["contrast"])
+    maps[MIDDLE] = middle_heat(len(heat))
+    return entry, heat, faithfulness(model, image, maps, guess)
 
 
 def pick_examples(evaluation: Evaluation, num_images: int) -> list[tuple[str, int]]:

@@ -29,6 +29,7 @@ from search.results import ResultsFolder
 from search.scores import per_class_scores, score_predictions, tempered
 from search.trial_table import trial_columns, trial_row
 from search.verdicts import compare_models
+from tests.fake_heat import write_heat
 from tests.fake_search import MAX_EPOCHS, MIN_EPOCHS, REDUCTION_FACTOR, fake_search
 
 
@@ -220,14 +221,16 @@ def _write_cam(
     entries = []
     for k, (group, row) in enumerate(chosen + [("confident_wrong", r) for r in sure[:4]], 1):
         _draw_photo(cam / f"{k:04d}.png", cam / f"{k:04d}_gradcam.png", rng)
+        contrast = {"contrast": f"{k:04d}_gradcam.png", "rather_than": row["label"]}
         plain = {name: row[name] for name in ("path", "label", "predicted", "confidence")}
         note = "Grad-CAM came out blank; HiResCAM shown." if k == 3 else ""
         entries.append(
             {"image": f"{k:04d}.png", "heat": f"{k:04d}_gradcam.png",
              "method": "HiResCAM" if note else "Grad-CAM", "region_share": 0.8, "region_area": 0.1,
-             "group": group, "note": note} | plain
+             "group": group, "note": note} | plain | (contrast if k != 2 else {})
         )  # fmt: skip
     write_json(cam / "cam.json", entries)
+    write_heat(cam, sorted({row["label"] for row in table}), rng)
 
 
 def _draw_photo(photo: Path, heat: Path, rng: np.random.Generator) -> None:

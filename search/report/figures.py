@@ -16,6 +16,7 @@ from PIL import Image
 
 from search.report import (
     compare_plots,
+    heat,
     image_plots,
     param_plots,
     pareto,
@@ -117,7 +118,14 @@ PLOTS: tuple[Plot[StudyFiles], ...] = (
          _gallery("right"), photos=True),
     Plot("examples_wrong", "test", "Test images that were not.",
          _gallery("wrong", "confident_wrong"), photos=True),
-    Plot("cam_right", "explanations", "Right predictions.", _cam("right"), photos=True),
+    Plot("class_attention", "explanations",
+         "Warm is where the evidence lay. The rim is the outer eighths, 44 % of a picture: a class "
+         "with more of its heat there may be told by its background, a frame or a watermark.",
+         lambda f: heat.draw_attention(heat.attention_data(f))),
+    Plot("cam_right", "explanations",
+         "Right predictions: the image, where the evidence for its class lay, and what told it "
+         "from the class it was nearest to (Finer-CAM).",
+         _cam("right"), photos=True),
     Plot("cam_wrong", "explanations", "Wrong predictions.", _cam("wrong"), photos=True),
     Plot("cam_confident_wrong", "explanations",
          "Wrong, and sure of it: the mistakes to look at first. A wrong label, or the wrong part "

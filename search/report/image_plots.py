@@ -17,6 +17,7 @@ from search.report.load import NothingToShowError, StudyFiles
 from search.report.style import BLUE, GREY, VERMILION, new_figure
 
 GROUPS = {"right": "right", "wrong": "wrong", "confident_wrong": "wrong and sure of it"}
+_MAPS = ("heat", "contrast")
 _MAX_PER_GROUP = 8
 _SIDE_PX = 256  # a cell is about 2 inches wide: more pixels would only make the page heavier
 
@@ -27,11 +28,13 @@ class Explained:
 
     image: Path
     heat: Path | None
+    contrast: Path | None
     group: str
     label: str
     predicted: str
     confidence: float | None
     under: str
+    rather_than: str
 
 
 def explained_data(files: StudyFiles, *groups: str) -> list[Explained]:
@@ -49,14 +52,19 @@ def explained_data(files: StudyFiles, *groups: str) -> list[Explained]:
 
 
 def _explained(folder: Path, row: dict[str, Any]) -> Explained:
-    heat = folder / str(row["heat"]) if row.get("heat") else None
+    heat, contrast = (folder / str(row[key]) if row.get(key) else None for key in _MAPS)
     confidence = row.get("confidence")
     return Explained(
-        folder / str(row.get("image", "")), heat if heat and heat.is_file() else None,
-        str(row.get("group")), str(row.get("label", "")), str(row.get("predicted", "")),
-        float(confidence) if is_number(confidence) else None,
-        _under(row),
-    )  # fmt: skip
+        image=folder / str(row.get("image", "")),
+        heat=heat if heat and heat.is_file() else None,
+        contrast=contrast if contrast and contrast.is_file() else None,
+        group=str(row.get("group")),
+        label=str(row.get("label", "")),
+        predicted=str(row.get("predicted", "")),
+        confidence=float(confidence) if is_number(confidence) else None,
+        under=_under(row),
+        rather_than=str(row.get("rather_than", "")),
+    )
 
 
 def _under(row: dict[str, Any]) -> str:
@@ -67,7 +75,7 @@ def _under(row: dict[str, Any]) -> str:
     share, area = row.get("region_share"), row.get("region_area")
     if not is_number(share) or not is_number(area):
         return method
-    return f"{method}\n{100 * share:.0f} % on the object ({100 * area:.0f} % of area)"
+    return f"{method}, {100 * share:.0f} % on the\nobject ({100 * area:.0f} % of the area)"
 
 
 def caption(item: Explained) -> str:
@@ -81,26 +89,30 @@ def caption(item: Explained) -> str:
 
 
 def draw_explained(items: list[Explained]) -> Figure:
-    """Draw pairs of image and heat map, two pairs a row."""
+    """Draw image, heat map and contrast beside each other, two images a row."""
     rows = math.ceil(len(items) / 2)
-    figure = new_figure(0.5 + 2.45 * rows)
-    grid = figure.subplots(rows, 4, squeeze=False)
-    cells = grid.reshape(-1, 2)
-    for (left, right), item in zip(cells, items, strict=False):
+    figure = new_figure(0.5 + 1.75 * rows)
+    cells = figure.subplots(rows, 6, squeeze=False).reshape(-1, 3)
+    for (left, middle, right), item in zip(cells, items, strict=False):
         _show(left, item.image)
         _caption(left, item)
-        if item.heat:
-            _show(right, item.heat)
-        else:
-            right.set_axis_off()
-        under = item.under if "\n" in item.under else f"{item.under}\n "
-        right.set_title(under, fontsize=8, fontweight="normal", color=GREY)
-    for left, right in cells[len(items) :]:
-        left.remove()
-        right.remove()
+        _show_map(middle, item.heat, item.under)
+        than = f"rather than\n{short(item.rather_than, 22)}"
+        _show_map(right, item.contrast, than if item.contrast else "")
+    for axes in cells[len(items) :].flat:
+        axes.remove()
     kind = " and ".join(dict.fromkeys(GROUPS.get(item.group, item.group) for item in items))
     figure.suptitle(f"Predictions that were {kind}: the test image, and where the evidence lay")
     return figure
+
+
+def _show_map(axes: Axes, path: Path | None, under: str) -> None:
+    if path:
+        _show(axes, path)
+    else:
+        axes.set_axis_off()
+    title = under if "\n" in under else f"{under}\n "
+    axes.set_title(title, fontsize=7, fontweight="normal", color=GREY)
 
 
 def draw_gallery(items: list[Explained]) -> Figure:

@@ -72,6 +72,8 @@ class StudyFiles:
     predictions: pd.DataFrame
     metrics: dict[str, Any]
     cam: tuple[dict[str, Any], ...]
+    faithfulness: tuple[dict[str, Any], ...]
+    attention: tuple[dict[str, Any], ...]
     unreadable: tuple[str, ...]
     note: dict[str, Any]
     at_work: bool = False
@@ -207,7 +209,10 @@ def read_study(folder: ResultsFolder, *, at_work: bool = False) -> StudyFiles:
     read = Reader(folder.root)
     space, note = read.mapping(folder.study_file), folder.read_marker("live")
     trials, epochs = _study_frames(read, folder, space, note, at_work)
-    cam = read.json(folder.test / "cam" / "cam.json")
+    cam, faithfulness, attention = (
+        tuple(row for row in read.json(folder.test / "cam" / name) or () if isinstance(row, dict))
+        for name in ("cam.json", "faithfulness.json", "attention.json")
+    )
     return StudyFiles(
         folder=folder,
         summary=read.mapping(folder.summary),
@@ -225,7 +230,9 @@ def read_study(folder: ResultsFolder, *, at_work: bool = False) -> StudyFiles:
         model=read.mapping(folder.best / "model.json"),
         predictions=read.frame("predictions", folder.test / "predictions.csv"),
         metrics=read.mapping(folder.test / "metrics.json"),
-        cam=tuple(row for row in cam or () if isinstance(row, dict)),
+        cam=cam,
+        faithfulness=faithfulness,
+        attention=attention,
         unreadable=tuple(read.unreadable),
         note=note,
         at_work=at_work,

@@ -33,7 +33,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("search", "Search", ("leaderboard", "pareto", "rungs", "infeasible", "failures", "time")),
     ("winner", "Winner", ("best_params", "confirm")),
     ("test", "Test", ("test_metrics", "comparisons", "calibration", "per_class", "confusions")),
-    ("explanations", "Explanations", ()),
+    ("explanations", "Explanations", ("faithfulness",)),
     ("data", "Data", ("problems", "class_counts")),
 )
 _DATA_PAGE = "../data/index.html"

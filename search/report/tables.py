@@ -12,6 +12,7 @@ import pandas as pd
 from search.goals import FOOTPRINT_METRICS
 from search.records import TrialState
 from search.report.format import is_number
+from search.report.heat import faithfulness
 from search.report.load import NothingToShowError, StudyFiles, numbers, section
 from search.report.pareto import pareto
 from search.report.study_plots import rungs
@@ -240,6 +241,7 @@ TABLES: dict[str, Callable[[StudyFiles], Table]] = {
     "calibration": calibration,
     "per_class": per_class,
     "confusions": confusions,
+    "faithfulness": faithfulness,
     "infeasible": infeasible,
     "failures": failures,
     "time": time_table,

@@ -11,6 +11,7 @@ from PIL import Image
 
 from search.evaluate import evaluate_on_test
 from search.explain import explain_predictions, fit_box, overlay_heat, pick_examples, region_share
+from search.faithful import MIDDLE
 from search.records import Evaluation, ImageRow, write_csv
 from tests.tiny_model import SIZE_PX, TinyStudy, make_study
 
@@ -91,8 +92,10 @@ def test_files_and_entries_agree(study, evaluation):
     explain_predictions(study.results, evaluation, study.cache, study.index, num_images=6)
     entries = json.loads((cam / "cam.json").read_text("utf-8"))
     assert len(entries) == 6
-    named = {entry[key] for entry in entries for key in ("image", "heat")}
-    assert {p.name for p in cam.iterdir()} == named | {"cam.json"}
+    keys = ("image", "heat", "contrast")
+    named = {entry[key] for entry in entries for key in keys if key in entry}
+    others = {"cam.json", "faithfulness.json", "attention.json"}
+    assert {p.name for p in cam.iterdir()} == named | others
     for entry in entries:
         row = study.index.rows[int(entry["image"].removesuffix(".png"))]
         assert (entry["path"], entry["label"]) == (row.path, row.label)
@@ -101,9 +104,15 @@ def test_files_and_entries_agree(study, evaluation):
         assert entry["method"] in ("Grad-CAM", "HiResCAM", "Eigen-CAM")
         assert bool(entry["note"]) == (entry["method"] != "Grad-CAM")
         assert "region_share" not in entry
-        for key in ("image", "heat"):
+        rather_than = entry["rather_than"]
+        assert (rather_than == entry["label"]) == (entry["group"] != "right")
+        assert rather_than != entry["predicted"]
+        for key in keys:
             with Image.open(cam / entry[key]) as image:
                 assert image.size == (SIZE_PX, SIZE_PX)
+    believed = json.loads((cam / "faithfulness.json").read_text("utf-8"))
+    assert {row["map"] for row in believed} >= {"Grad-CAM", "Finer-CAM", MIDDLE}
+    assert all(row["low"] <= row["score"] <= row["high"] for row in believed)
 
 
 def test_known_regions_are_measured(study, evaluation):
@@ -133,7 +142,9 @@ def test_someone_elses_regions_file_does_no_harm(study, evaluation):
 
 def test_no_images_asked_for_is_an_empty_list(study, evaluation):
     explain_predictions(study.results, evaluation, study.cache, study.index, num_images=0)
-    assert json.loads((study.results.test / "cam" / "cam.json").read_text("utf-8")) == []
+    for name in ("cam", "faithfulness"):
+        path = study.results.test / "cam" / f"{name}.json"
+        assert json.loads(path.read_text("utf-8")) == []
 
 
 def test_region_share_counts_heat_in_the_box():

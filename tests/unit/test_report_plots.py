@@ -13,6 +13,7 @@ from search.report import (
     compare_plots,
     data_plots,
     figures,
+    heat,
     image_plots,
     param_plots,
     study_plots,
@@ -206,3 +207,35 @@ def test_saved_plots_keep_the_colour_of_a_single_dot(tmp_path: Path) -> None:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     wanted = [int(STATE_COLOURS["interrupted"][k : k + 2], 16) for k in (1, 3, 5)]
     assert (np.abs(pixels - wanted).max(axis=2) <= 12).sum() > 20
+
+
+def test_average_heat_is_shown_for_every_class_that_has_one(files: StudyFiles) -> None:
+    classes = heat.attention_data(files)
+    assert [one.name for one in classes] == sorted({*files.predictions["label"]})
+    damaged = ({"class": "a"}, {"class": "b", "grid": [[1.0, None]]}, *files.attention[:1])
+    some = StudyFiles(**{**vars(files), "attention": damaged})
+    assert [one.name for one in heat.attention_data(some)] == [files.attention[0]["class"]]
+    with pytest.raises(NothingToShowError):
+        heat.attention_data(StudyFiles(**{**vars(files), "attention": ()}))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "beyond", "verdict"),
+    [
+        (0.1, 0.3, None, "holds"),
+        (0.1, 0.3, (0.05, 0.1), "tells more than the middle"),
+        (0.1, 0.3, (-0.05, 0.1), "no more than the middle"),
+        (0.1, 0.3, (-0.2, -0.1), "the middle of the image tells more"),
+        (-0.1, 0.1, (0.05, 0.1), "no more than chance"),
+        (-0.3, -0.1, None, "misleading"),
+    ],
+)
+def test_a_map_is_believed_where_its_interval_says_so(
+    files: StudyFiles, low: float, high: float, beyond: tuple[float, float] | None, verdict: str
+) -> None:
+    row = {"map": "Grad-CAM", "num_images": 9, "score": (low + high) / 2, "low": low, "high": high}
+    row |= dict(zip(("beyond_low", "beyond_high"), beyond, strict=True)) if beyond else {}
+    rows = (row | {"share_above_zero": 0.5}, {"map": "half a row"})
+    frame = heat.faithfulness(StudyFiles(**{**vars(files), "faithfulness": rows})).frame
+    assert len(frame) == 1
+    assert verdict in frame["verdict"][0]
