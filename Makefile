@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 SPACE ?= spaces/cars.yaml
-ARGS ?=
+ARGS ?= --time-limit 12m
 
 VENV := .venv
 BIN := $(VENV)/bin
