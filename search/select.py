@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from search.errors import TrialError
 from search.records import EpochRecord, TrialRecord, TrialState
@@ -12,6 +12,8 @@ SECONDS_FOR_TEST_AND_REPORT = 45.0
 SECONDS_TO_START_WORKERS = 8.0  # on a machine that does nothing else
 MOST_SECONDS_TO_START = 60.0  # what was measured may hold more: a probe extracts features first
 RETRAIN_SHARE = 1.25  # of a trial: it trains on train + val
+MOST_KEPT = 0.7  # of a time limit, for what follows the search
+_MARGIN = 1.05  # a round of seeds that is kept for must not then be a second too long
 
 
 def rank_trials(trials: Sequence[TrialRecord], direction: str) -> list[TrialRecord]:
@@ -109,3 +111,21 @@ def forecast_seconds(
     rounds = confirming + RETRAIN_SHARE * math.ceil(retrained / num_slots)
     start = min(max(seconds_to_start, SECONDS_TO_START_WORKERS), MOST_SECONDS_TO_START)
     return rounds * per_run + (1 + bool(num_seeds)) * start + SECONDS_FOR_TEST_AND_REPORT
+
+
+def seconds_to_keep(limit: float, num_seeds: int, forecast: Callable[[int], float]) -> float:
+    """Return what a search leaves of a time limit for the stages after it.
+
+    As many rounds of fresh seeds are planned for as fit: to keep a part of one would be to wait for
+    nothing.
+
+    Args:
+        limit: Seconds.
+        num_seeds: That are wanted.
+        forecast: Seeds -> seconds of confirm, retrain, test and report.
+
+    Returns:
+        Seconds, at most MOST_KEPT of the limit.
+    """
+    needed = (_MARGIN * forecast(seeds) for seeds in range(num_seeds, -1, -1))
+    return next((seconds for seconds in needed if seconds <= MOST_KEPT * limit), MOST_KEPT * limit)

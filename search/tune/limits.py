@@ -8,7 +8,7 @@ from collections import Counter
 from search.budget import why_enough
 from search.budget_section import BudgetConfig
 from search.records import TrialState
-from search.select import forecast_seconds
+from search.select import forecast_seconds, num_retrainings, seconds_to_keep
 from search.tune.ledger import Ledger
 from search.tune.runner import Runner
 
@@ -51,7 +51,7 @@ class Limits:
         return why_hopeless(self._ledger) or self._runner.disk_reason()
 
     def _forecast(self) -> None:
-        """Forecast what confirm, retrain, test and report will take, at most 60 % of the limit.
+        """Forecast what confirm, retrain, test and report will take.
 
         Without any epoch it is 0: there would be nothing to retrain, and no report.
         """
@@ -60,17 +60,23 @@ class Limits:
         config, limit = runner.config, runner.config.budget.time_limit
         if limit is None or not any(trial.epochs for trial in ledger.trials.values()):
             return
-        seconds = forecast_seconds(
-            ledger.trial_records(),
-            ledger.epoch_records(),
-            max_epochs=config.budget.max_epochs,
-            num_candidates=config.confirm.top_k + 1,
-            num_seeds=config.confirm.num_seeds,
-            num_slots=runner.slots.count if runner.slots else 1,
-            direction=config.objective.direction,
-            seconds_to_start=runner.clock.seconds_to_start,
-        )
-        self._seconds_to_keep = min(seconds, 0.6 * limit)
+        trials, epochs = ledger.trial_records(), ledger.epoch_records()
+        num_candidates, num_seeds = config.confirm.top_k + 1, config.confirm.num_seeds
+
+        def forecast(seeds: int) -> float:
+            return forecast_seconds(
+                trials,
+                epochs,
+                max_epochs=config.budget.max_epochs,
+                num_candidates=num_candidates,
+                num_seeds=seeds,
+                num_slots=runner.slots.count if runner.slots else 1,
+                direction=config.objective.direction,
+                seconds_to_start=runner.clock.seconds_to_start,
+                num_retrained=num_retrainings(num_candidates, num_seeds),
+            )
+
+        self._seconds_to_keep = seconds_to_keep(limit, num_seeds, forecast)
 
 
 def why_no_more(budget: BudgetConfig, ledger: Ledger) -> str:

@@ -14,6 +14,7 @@ from search.select import (
     forecast_seconds,
     num_retrainings,
     rank_trials,
+    seconds_to_keep,
     select_top,
 )
 
@@ -112,6 +113,21 @@ def test_forecast_counts_rounds_of_full_trainings() -> None:
     # Workers start for confirm and for retrain, on a busy machine later than on an idle one.
     assert seconds(3, 2, 30.0) - seconds(3, 2, 1.0) == 2 * (30 - SECONDS_TO_START_WORKERS)
     assert seconds(3, 2, 500.0) == seconds(3, 2, MOST_SECONDS_TO_START)
+
+
+@pytest.mark.parametrize(
+    ("limit", "kept"),
+    [
+        (10_000, 1.05 * 700),  # all three seeds
+        (800, 1.05 * 500),  # two: three would be 735 of 560
+        (500, 1.05 * 300),  # one
+        (400, 1.05 * 100),  # none, though 280 might be kept: half a round confirms nothing
+        (100, 70),  # not even what must be: the search gets its share
+    ],
+)
+def test_whole_rounds_of_seeds_are_kept_for(limit: float, kept: float) -> None:
+    needed = {3: 700.0, 2: 500.0, 1: 300.0, 0: 100.0}
+    assert seconds_to_keep(limit, 3, needed.__getitem__) == pytest.approx(kept)
 
 
 def test_a_failed_default_recipe_is_stood_in_for_by_the_best_trial() -> None:
