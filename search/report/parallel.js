@@ -4,8 +4,8 @@
 (() => {
   const figure = find("plot-parallel");
   if (!figure || !axes.length) return;
-  const MAX_LINES = 400, MAX_FAINT = 150; // more cannot be told apart, and would be slow
-  const LEFT = 24, RIGHT = 64, TOP = 44, BOTTOM = 16, HEIGHT = 380, GAP = 118, REACH = 14; // px
+  const MAX_LINES = 300, MAX_FAINT = 150; // more cannot be told apart, and would be slow
+  const LEFT = 24, RIGHT = 64, TOP = 44, BOTTOM = 16, HEIGHT = 380, GAP = 124, REACH = 14; // px
   const bottom = HEIGHT - BOTTOM, tall = bottom - TOP;
 
   const picture = draw("svg", { height: HEIGHT, tabindex: 0, role: "group", "aria-label":
@@ -26,7 +26,7 @@
   const ranking = study.value.map((_, trial) => trial).filter(trial => study.value[trial] !== null)
     .sort((a, b) => sign * (study.value[a] - study.value[b]));
   const top = study.value[ranking[0]], weak = study.value[ranking[Math.floor(0.95 * (ranking.length - 1))]];
-  const goodness = trial => (top === weak ? 1 : Math.max(0, (study.value[trial] - weak) / (top - weak)));
+  const goodness = trial => (top === weak ? 1 : Math.max(0, (study.value[trial] - weak) / (top - weak)) ** 2);
 
   let x = [], shown = [], reading = -1;
   const y = height => bottom - height * tall;
@@ -58,7 +58,7 @@
     x = axes.map((_, k) => LEFT + k * gap);
     picture.setAttribute("width", width);
     axisLayer.replaceChildren(...axes.flatMap((axis, k) => {
-      const title = short(axis.name ? axis.title : study.metric.share ? `${axis.title} (%)` : axis.title, Math.floor(gap / 8));
+      const title = short(axis.name ? axis.title : study.metric.share ? `${axis.title} (%)` : axis.title, Math.floor((k === 0 ? 0.78 : 0.95) * gap / 8.2));
       const anchor = k === 0 ? "start" : k === axes.length - 1 ? "end" : "middle";
       const at = k === 0 ? x[k] - LEFT + 4 : k === axes.length - 1 ? width - 6 : x[k];
       const ticks = evenly(ticksOf(axis), 24).map(([value, text]) => titled(
@@ -84,6 +84,7 @@
       d: pathOf(heightsOf(trial)), style: `--good:${goodness(trial).toFixed(2)}`, "data-trial": study.number[trial],
     })));
     lineLayer.classList.toggle("many", shown.length > 60);
+    lineLayer.classList.toggle("crowd", shown.length > 200);
     rangeLayer.replaceChildren(...axes.flatMap((axis, k) => {
       const range = view.ranges[axis.name];
       return range ? [draw("rect", { x: x[k] - 7, width: 14, y: y(Math.min(1, range[1])),

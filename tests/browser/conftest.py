@@ -34,7 +34,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
         settings = {"reduced_motion": "reduce", **settings}
         context = browser.new_context(viewport={"width": width, "height": 800}, **settings)
         contexts.append(context)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(60_000)  # ms; a busy machine is slow
         page = context.new_page()
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
