@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from search.errors import ResultsError
 from search.records import TrialState, write_text
 from search.report.answer import answer_lines, remarks
+from search.report.best_space import write_best_space
 from search.report.data_files import data_of_study
 from search.report.data_report import write_data_report
 from search.report.data_tables import DATA_TABLES
@@ -26,6 +28,7 @@ from search.report.ledger_tables import RUNNING
 from search.report.load import StudyFiles, read_study, section
 from search.report.table import Table, TableView, write_tables
 from search.report.tables import TABLES, by_parameter, categorical
+from search.report.trial_data import trial_data
 from search.report.under_way import UnderWay, read_under_way, running_table
 from search.results import ResultsFolder
 
@@ -91,7 +94,7 @@ def _write(files: StudyFiles, draw: Callable[[Path], dict[str, list[Drawn]]]) ->
         views, reasons = write_tables(_makers(files, under_way), tables, _SHOWN_ROWS)
         parts = _parts(files, drawn, views, reasons)
         page = report / "index.html"
-        write_text(page, _render(files, parts, views, under_way))
+        write_text(page, _render(files, parts, views, under_way, write_best_space(files)))
         _remove_stale(plots, {plot.name for made in drawn.values() for plot in made if plot.uri})
         _remove_stale(tables, set(views))
     except OSError as error:
@@ -167,11 +170,15 @@ def _render(
     parts: list[Part],
     views: dict[str, TableView],
     under_way: UnderWay | None,
+    best_missing: str,
 ) -> str:
     environment = Environment(
         loader=PackageLoader("search.report", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    environment.policies["json.dumps_kwargs"] = {
+        "separators": (",", ":"), "ensure_ascii": False, "allow_nan": False,
+    }  # fmt: skip
     return environment.get_template("page.html.j2").render(
         name=str(files.study.get("name") or files.folder.root.name),
         subtitle=_subtitle(files),
@@ -183,7 +190,11 @@ def _render(
         trials=views.get("trials"),
         fixed=_fixed(files),
         command=_command(files),
-        rebuild=f"python -m search.report {files.folder.root.name}",
+        rebuild=f"python -m search.report {_shown(files.folder.root)}",
+        best_missing=best_missing,
+        train_best=f"python -m search.run --space {_shown(files.folder.report / 'best.yaml')}",
+        data=trial_data(files) if "trials" in views else {},
+        metric=files.metric,
         facts=_facts(files),
         at_work=files.at_work,
         under_way=under_way.text if under_way else "",
@@ -240,6 +251,12 @@ def _fixed(files: StudyFiles) -> list[tuple[str, str]]:
 
 def _command(files: StudyFiles) -> str:
     return str(files.summary.get("command") or files.environment.get("command") or "")
+
+
+def _shown(path: Path) -> str:
+    """Write a path for a command: from the folder this was run in, where it lies in that."""
+    here, path = Path.cwd().resolve(), path.resolve()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
 def _facts(files: StudyFiles) -> list[tuple[str, str]]:

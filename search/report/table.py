@@ -128,17 +128,19 @@ def write_tables(
 
 
 def table_view(table: Table, limit: int | None = None) -> TableView:
-    """Prepare a table's first `limit` rows for the page."""
+    """Prepare a table's first `limit` rows for the page, without the columns that are blank."""
     shown = table.frame[table.shown].head(limit) if limit else table.frame[table.shown]
     rows = [
         [_cell(table, column, value) for column, value in zip(table.shown, values, strict=True)]
         for values in shown.itertuples(index=False, name=None)
     ]
     titles = [column_title(table, column) for column in table.shown]
+    filled = [k for k in range(len(titles)) if not rows or any(row[k][0] for row in rows)]
+    titles, rows = [titles[k] for k in filled], [[row[k] for k in filled] for row in rows]
     numeric = frozenset(
         k
         for k in range(len(titles))
-        if any(row[k][0] for row in rows) and all(is_number(key or 0) for _, key in _at(rows, k))
+        if rows and all(is_number(key or 0) for _, key in _at(rows, k))
     )
     return TableView(table.name, table.title, titles, rows, numeric, len(table.frame) - len(rows))
 
