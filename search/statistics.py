@@ -147,6 +147,25 @@ def mean_of_proportions(successes: Ids, trials: Ids) -> Metric:
     return Metric(value, float(low[0]), float(high[0]))
 
 
+def median_interval(values: Floats) -> tuple[float, float]:
+    """Return the 95 % interval of a median: the values between which it lies, NaN below 6 values.
+
+    Each value is above the median or below like a fair coin, whatever they are distributed like.
+
+    References:
+        Conover, Practical Nonparametric Statistics, 1999, section 3.2.
+    """
+    count, ordered = len(values), np.sort(values)
+    rank, ways, tail = 0, 1, 1  # whole numbers: of 2^count ways to fall, those with few below
+    while 40 * tail <= 2**count:
+        rank += 1
+        ways = ways * (count - rank + 1) // rank
+        tail += ways
+    if not rank:
+        return float("nan"), float("nan")
+    return float(ordered[rank - 1]), float(ordered[count - rank])
+
+
 def f1_interval(hits: Ids, named: Ids) -> tuple[Floats, Floats]:
     """Return the 95 % interval of each class's F1.
 

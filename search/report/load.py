@@ -30,12 +30,13 @@ _REAL = (
 _EXPECTED = {
     "trials": ("number", "state", "epochs_run", "best_value", "best_epoch", "best_loss", "seconds",
                "started_s", "seed", "node", "worker", "error", *FOOTPRINT_METRICS),
-    "epochs": ("trial_number", "epoch"),
+    "epochs": ("trial_number", "epoch", "seconds"),
     "importance": ("evaluator", "parameter", "importance"),
     "index": ("path", "root", "label", "width_px", "height_px", "group"),
     "splits": ("id", "path", "label", "split", "given"),
     "problems": ("path", "root", "label", "kind", "detail", "action", "other", "other_root"),
-    "confirm": ("candidate", "trial_number", "seed", "value", "best_epoch", "seconds", "error"),
+    "confirm": ("candidate", "trial_number", "seed", "value", "best_epoch", "epochs_run",
+                "seconds", "error"),
     "best_epochs": ("epoch", "train_loss", "lr"),
     "predictions": ("path", "label", "predicted", "confidence"),
 }  # fmt: skip
@@ -168,7 +169,7 @@ class StudyFiles:
         values = numbers(self.trials[f"params.{name}"])
         if values is None or (values.dropna() <= 0).any():
             return False
-        return bool(values.max() / values.min() >= 300)
+        return bool(min(values.max() / values.min() / 300, values.max() / values.median() / 5) >= 1)
 
 
 def section(value: dict[str, Any], name: str) -> dict[str, Any]:

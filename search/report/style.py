@@ -128,6 +128,12 @@ def log_axis(axes: Axes, which: str = "x") -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def dots(count: int, size: float = 22.0) -> dict[str, Any]:
+    """Return size and opacity of so many dots of one plot, smaller and paler where they crowd."""
+    crowd = max(1.0, count / 150)
+    return {"s": max(5.0, size / crowd**0.5), "alpha": max(0.25, 0.85 / crowd**0.25)}
+
+
 def state_handles(states: Sequence[str]) -> list[Line2D]:
     """Return legend entries of the trial states that occur, with their counts."""
     return [
