@@ -96,9 +96,9 @@ def draw_losses(pictures: list[LossPicture]) -> Figure:
         is_right = picture.label == picture.predicted
         said = f"right, {100 * picture.confidence:.0f} % sure"
         if not is_right:
-            said = f"said: {short(picture.predicted, 14)} ({100 * picture.confidence:.0f} %)"
+            said = f"said: {short(picture.predicted, 13)} ({100 * picture.confidence:.0f} %)"
         axes.set_title(
-            f"true: {short(picture.label, 18)}\n{said}", fontsize=7.5, fontweight="normal",
+            f"true: {short(picture.label, 18)}\n{said}", fontsize=7, fontweight="normal",
             color=BLUE if is_right else VERMILION,
         )  # fmt: skip
     for axes in grid.flat:
