@@ -283,19 +283,17 @@ class Reader:
 
     def typed(self, name: str, found: pd.DataFrame) -> pd.DataFrame:
         """Give cells of text their types, and add the columns that are missing."""
-        found = found.reindex(columns=[*found.columns, *_absent(name, found)], fill_value="")
+        absent = [column for column in _EXPECTED[name] if column not in found.columns]
+        found = found.reindex(columns=[*found.columns, *absent], fill_value="")
         for column in found.columns:
             if column in _WHOLE:
                 real = pd.to_numeric(found[column], errors="coerce")
                 found[column] = real.round().astype("Int64")
             elif column in _REAL or column.startswith("p."):
                 found[column] = pd.to_numeric(found[column], errors="coerce").astype(float)
-        return found
+        # Of an image whose row was cut off, nothing is known that can be counted.
+        return found.dropna(subset=[c for c in found.columns if c.startswith("p.")])
 
     def note(self, path: Path, error: Exception) -> None:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         self.unreadable.append(f"{path.relative_to(self.root).as_posix()}: {reason}")
-
-
-def _absent(name: str, frame: pd.DataFrame) -> list[str]:
-    return [column for column in _EXPECTED[name] if column not in frame.columns]
