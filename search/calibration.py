@@ -79,7 +79,7 @@ def describe_calibration(y_true: Ids, raw: Floats, temperature: Temperature) -> 
         temperature and its source, ece and log_loss before and after, the change of log loss with
         its 95 % interval (paired bootstrap; negative is better), and a sentence as `text`.
     """
-    scaled = tempered(raw, temperature.value)
+    scaled = tempered(raw, temperature.value) if temperature.value != 1 else raw
     before, after = (
         {name: metric for name, metric in score_predictions(y_true, p).items() if name in _FIGURES}
         for p in (raw, scaled)

@@ -30,7 +30,7 @@ MIDDLE = "the middle of the image"
 def middle_heat(size_px: int) -> Heat:
     """Return a map (S, S) that falls from the middle of an image to its corners."""
     from_middle = np.linspace(-1, 1, size_px, dtype=np.float32) ** 2
-    return 1 - (from_middle[:, None] + from_middle) / 2
+    return np.asarray(1 - (from_middle[:, None] + from_middle) / 2, dtype=np.float32)
 
 
 def faithfulness(
@@ -112,7 +112,7 @@ def _without(pixels: torch.Tensor, places: NDArray[np.int64]) -> torch.Tensor:
     kept[places] = 0.0
     # The noise that hides what was filled in is in the library's units: of an image in 0..1.
     torch.manual_seed(0)
-    filled = NoisyLinearImputer(noise=0.01 * 255)(
+    filled: torch.Tensor = NoisyLinearImputer(noise=0.01 * 255)(
         pixels, torch.from_numpy(kept).reshape(pixels.shape[1:])
     )
     return filled.clamp(0, 255)

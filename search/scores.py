@@ -6,17 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from search.calibration_error import calibration_columns, calibration_interval, errors_by_luck
 from search.records import Ids, Metric
 from search.statistics import (
-    LEVEL,
     Floats,
     bootstrap_sums,
-    calibration_columns,
-    chance_calibration_errors,
     f1_interval,
     mean_of_proportions,
-    percentile_interval,
     proportion,
+    studentized_interval,
     wilson_interval,
 )
 
@@ -30,8 +28,12 @@ def score_predictions(y_true: Ids, probabilities: Floats, *, seed: int = 0) -> d
 
     Accuracies are proportions and get Wilson's interval, the balanced one that of a mean of
     proportions; macro F1, mcc and kappa the shape of the accuracy's with the spread of a bootstrap
-    over images; log loss and ece a plain bootstrap. A bootstrap alone is too narrow where few
-    images are wrong: without any it has no spread at all.
+    over images; log loss a studentized bootstrap; ece one that allows for its bias. A plain
+    bootstrap is too narrow where few images are wrong: without any it has no spread at all.
+
+    In simulated tests of 100 to 2,000 images (2 to 33 classes, accuracies from 79 to 99.8 %) macro
+    F1, mcc and kappa held the truth 92 to 97 times in 100. The log loss did 93 to 96 times, but 82
+    where hardly an image is wrong (0.3 of 150): what one more would cost cannot be known then.
 
     Args:
         y_true: (N,) true classes.
@@ -48,22 +50,26 @@ def score_predictions(y_true: Ids, probabilities: Floats, *, seed: int = 0) -> d
     """
     columns, parts = _image_columns(y_true, probabilities)
     sums, num_images = columns.sum(axis=0), len(y_true)
-    whole = _figures(sums, parts)
-    draws = _figures(bootstrap_sums(columns, seed=seed), parts)
-    metrics = {
-        name: percentile_interval(float(value), draws[name]) for name, value in whole.items()
+    whole = {name: float(value) for name, value in _figures(sums, parts).items()}
+    resampled = bootstrap_sums(columns, seed=seed)
+    draws = _figures(resampled, parts)
+    found = {
+        name: proportion(whole[name] * num_images, num_images)
+        for name in ("accuracy", "top5_accuracy")
     }
-    for name in ("accuracy", "top5_accuracy"):
-        metrics[name] = proportion(float(whole[name]) * num_images, num_images)
     hits, true = (sums[parts[name]].round().astype(np.int64) for name in ("hits", "true"))
-    metrics["balanced_accuracy"] = mean_of_proportions(hits, true)
+    found["balanced_accuracy"] = mean_of_proportions(hits, true)
     for name, least in _LEAST.items():
         ratio = _ratio(draws[name], draws["accuracy"])
-        metrics[name] = _scaled(metrics["accuracy"], float(whole[name]), ratio, least)
-    metrics["ece"] = _calibration(float(whole["ece"]), draws["ece"], probabilities, seed)
+        found[name] = _scaled(found["accuracy"], whole[name], ratio, least)
+    squares = resampled[:, parts["log_loss_squared"]][:, 0] / num_images
+    losses = columns[:, parts["log_loss"]][:, 0]
+    found["log_loss"] = studentized_interval(losses, draws["log_loss"], squares, least=0.0)
+    by_luck = errors_by_luck(probabilities, seed=seed)
+    found["ece"] = calibration_interval(whole["ece"], draws["ece"], by_luck)
     if len(probabilities[0]) < TOP5_FROM:
-        del metrics["top5_accuracy"]
-    return metrics
+        del found["top5_accuracy"]
+    return {name: found[name] for name in whole if name in found}
 
 
 def _ratio(draws: Floats, of_accuracy: Floats) -> float:
@@ -78,29 +84,21 @@ def _scaled(accuracy: Metric, value: float, ratio: float, least: float) -> Metri
     return Metric(value, max(low, least), min(high, 1.0))
 
 
-def _calibration(value: float, draws: Floats, probabilities: Floats, seed: int) -> Metric:
-    """Return a calibration error with its interval, from 0 where luck alone often gives as much.
-
-    Noise in its bins never cancels, so that a perfectly calibrated model has an error above 0.
-    """
-    metric = percentile_interval(value, draws, recentre=True)
-    by_luck = float(np.quantile(chance_calibration_errors(probabilities, seed=seed), LEVEL))
-    return Metric(value, 0.0 if value <= by_luck else max(metric.low, 0.0), metric.high)
-
-
 def _image_columns(y_true: Ids, probabilities: Floats) -> tuple[Floats, dict[str, slice]]:
     """Lay out per image what the figures are sums of, and where each kind of column lies."""
     num_images, num_classes = probabilities.shape
     one_hot = np.eye(num_classes)
     predicted = probabilities.argmax(axis=1)
     own = probabilities[np.arange(num_images), y_true]
+    losses = -np.log(np.maximum(own, _SMALLEST))[:, None]
     better = (probabilities > own[:, None]).sum(axis=1)
     blocks = {
         "true": one_hot[y_true],
         "predicted": one_hot[predicted],
         "hits": one_hot[y_true] * (predicted == y_true)[:, None],
         "top5": (better < 5).astype(np.float64)[:, None],
-        "log_loss": -np.log(np.maximum(own, _SMALLEST))[:, None],
+        "log_loss": losses,
+        "log_loss_squared": losses**2,
         "ece": calibration_columns(probabilities, y_true),
     }
     parts, start = {}, 0

@@ -47,21 +47,43 @@ def bootstrap_sums(columns: Floats, *, num_resamples: int = NUM_RESAMPLES, seed:
     return sums
 
 
-def percentile_interval(value: float, draws: Floats, *, recentre: bool = False) -> Metric:
+def percentile_interval(value: float, draws: Floats) -> Metric:
     """Return the value with the central 95 % of its bootstrap draws.
 
     Args:
         value: The figure on the images themselves.
         draws: (B,) the figure on each resample.
-        recentre: Shift the interval by the mean of the draws minus the value. Needed for figures
-            that resampling pushes one way, such as calibration error.
 
     References:
         Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
     """
     low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    shift = float(draws.mean()) - value if recentre else 0.0
-    return Metric(float(value), float(low) - shift, float(high) - shift)
+    return Metric(float(value), float(low), float(high))
+
+
+def studentized_interval(
+    values: Floats, draws: Floats, squares: Floats, *, least: float = -np.inf
+) -> Metric:
+    """Return a mean with its 95 % interval, for values whose distribution has a long tail.
+
+    Each resample's distance from the mean is measured in its own standard errors (bootstrap-t): a
+    resample that missed the tail has a small mean and a small spread at once, which a percentile
+    interval knows nothing of. Where the images themselves missed it, nothing helps.
+
+    Args:
+        values: (N,) one of each image.
+        draws, squares: (B,) the means of `values` and of their squares in each resample.
+        least: The mean cannot be smaller.
+
+    References:
+        Efron & Tibshirani 1993, chapter 12; Hesterberg, The American Statistician 69, 2015.
+    """
+    num, value = len(values), float(values.mean())
+    errors = np.sqrt(np.maximum(squares - draws**2, 0.0) / num)
+    away = np.divide(draws - value, errors, out=np.zeros_like(draws), where=errors > 0)
+    high, low = np.quantile(away, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    error = float(values.std()) / num**0.5
+    return Metric(value, max(value - float(low) * error, least), value - float(high) * error)
 
 
 def bootstrap_interval(
@@ -147,6 +169,25 @@ def mean_of_proportions(successes: Ids, trials: Ids) -> Metric:
     return Metric(value, float(low[0]), float(high[0]))
 
 
+def median_interval(values: Floats) -> tuple[float, float]:
+    """Return the 95 % interval of a median: the values between which it lies, NaN below 6 values.
+
+    Each value is above the median or below like a fair coin, whatever they are distributed like.
+
+    References:
+        Conover, Practical Nonparametric Statistics, 1999, section 3.2.
+    """
+    count, ordered = len(values), np.sort(values)
+    rank, ways, tail = 0, 1, 1  # whole numbers: of 2^count ways to fall, those with few below
+    while 40 * tail <= 2**count:
+        rank += 1
+        ways = ways * (count - rank + 1) // rank
+        tail += ways
+    if not rank:
+        return float("nan"), float("nan")
+    return float(ordered[rank - 1]), float(ordered[count - rank])
+
+
 def f1_interval(hits: Ids, named: Ids) -> tuple[Floats, Floats]:
     """Return the 95 % interval of each class's F1.
 
@@ -220,41 +261,3 @@ def mcnemar_exact(right_a: Bools, right_b: Bools) -> float:
         tail += ways
         ways = ways * (discordant - k) // (k + 1)
     return float(min(1.0, 2 * tail / 2**discordant))
-
-
-def calibration_columns(probs: Floats, y: Ids, bins: int = 15) -> Floats:
-    """Return (N, bins): right minus confidence, in the column of the image's confidence bin."""
-    confidence = probs.max(axis=1)
-    right = probs.argmax(axis=1) == y
-    # A confidence on an edge belongs to the bin below it, as in the reference.
-    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    columns = np.zeros((len(y), bins))
-    columns[np.arange(len(y)), place] = right - confidence
-    return columns
-
-
-def chance_calibration_errors(probs: Floats, bins: int = 15, seed: int = 0) -> Floats:
-    """Return (B,) calibration errors that luck alone would give these very confidences.
-
-    References:
-        Bröcker & Smith, Increasing the reliability of reliability diagrams, 2007.
-    """
-    confidence = probs.max(axis=1)
-    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    spread = np.sqrt(np.bincount(place, confidence * (1 - confidence), bins))
-    gaps = np.random.default_rng(seed).normal(0.0, 1.0, (NUM_RESAMPLES, bins)) * spread
-    errors: Floats = np.abs(gaps).sum(axis=1) / len(probs)
-    return errors
-
-
-def expected_calibration_error(probs: Floats, y: Ids, bins: int = 15) -> float:
-    """Return the mean gap between confidence and accuracy over equal-width bins of confidence.
-
-    Args:
-        probs: (N, C) class probabilities.
-        y: (N,) true classes.
-
-    References:
-        Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
-    """
-    return float(np.abs(calibration_columns(probs, y, bins).sum(axis=0)).sum() / len(y))

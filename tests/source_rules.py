@@ -22,7 +22,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
      "trainables.contract", "trainables.model_names", "trainables.parameter_types",
      "trainables.parameters"),
     ("search.accept", "search.board", "search.budget", "search.budget_section",
-     "search.calibration", "search.cautions", "search.config",
+     "search.calibration", "search.calibration_error", "search.cautions", "search.config",
      "search.dataset_section", "search.disk", "search.environment", "search.forecast",
      "search.goals", "search.identity", "search.objective_section", "search.optimism",
      "search.overrides", "search.pareto", "search.progress", "search.reach",

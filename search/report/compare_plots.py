@@ -19,6 +19,7 @@ from search.report.style import (
     PALE,
     STATE_COLOURS,
     STATE_MARKERS,
+    dots,
     legend_below,
     metric_axis,
     new_figure,
@@ -122,14 +123,14 @@ def draw_groups(data: Groups) -> Figure:
             boxprops={"facecolor": PALE, "edgecolor": GREY}, medianprops={"color": INK, "lw": 2},
             whiskerprops={"color": GREY}, capprops={"color": GREY},
         )  # fmt: skip
-    rng = np.random.default_rng(0)
+    rng, num_trials = np.random.default_rng(0), sum(map(len, data.values))
     for row, (values, states) in enumerate(zip(data.values, data.states, strict=True)):
         heights = row + rng.uniform(-0.2, 0.2, len(values))
         for state, colour in STATE_COLOURS.items():
             at = np.array(states) == state
             axes.scatter(
-                values[at], heights[at], 22, colour, marker=STATE_MARKERS[state], alpha=0.8, lw=0,
-                zorder=3,
+                values[at], heights[at], c=colour, marker=STATE_MARKERS[state], lw=0, zorder=3,
+                **dots(num_trials),
             )  # fmt: skip
     labels = [
         f"{short(level, 28)}  (n = {len(values)})"

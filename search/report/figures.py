@@ -16,12 +16,16 @@ from PIL import Image
 
 from search.report import (
     compare_plots,
+    contour_plots,
+    curve_plots,
     heat,
     image_plots,
+    mistakes,
     param_plots,
     pareto,
     study_plots,
     test_plots,
+    time_plots,
     winner_plots,
 )
 from search.report.load import NothingToShowError, StudyFiles
@@ -90,17 +94,34 @@ PLOTS: tuple[Plot[StudyFiles], ...] = (
          "Pruned trials count with what they had reached when they were stopped.",
          _groups("optimizer")),
     Plot("parallel", "search",
-         "The most important parameters; yellow lines are the best trials.",
+         "The most important parameters; dark lines are the best trials.",
          lambda f: param_plots.draw_parallel(param_plots.parallel_data(f))),
     Plot("slices", "search",
          "Where along each parameter the good trials lie, the most important parameter first.",
          lambda f: param_plots.draw_slices(param_plots.slice_data(f))),
-    Plot("timeline", "search", "One bar per trial, on the worker that ran it.",
-         lambda f: study_plots.draw_timeline(study_plots.timeline_data(f))),
+    Plot("contour", "search",
+         "The two most important parameters together: each place shows the mean of the trials near "
+         "it, pruned ones with what they had reached; white where there were none.",
+         lambda f: contour_plots.draw_pair(contour_plots.contour_data(f))),
+    Plot("lr_batch_size", "search",
+         "Larger batches usually want a larger learning rate. A mean of the trials near each "
+         "place, as above.",
+         lambda f: contour_plots.draw_pair(contour_plots.pair_data(f, "lr", "batch_size"))),
+    Plot("timeline", "search",
+         "One bar per trial, on the worker that ran it. What is not spent in epochs goes into "
+         "starting, saving and waiting.",
+         lambda f: time_plots.draw_timeline(time_plots.timeline_data(f))),
+    Plot("time", "search",
+         "Workers train side by side, so their time adds up to more than the clock's.",
+         time_plots.draw_time),
     Plot("confirm", "winner",
          "The best trials were lucky as well as good. Trained again with fresh seeds, the best "
-         "mean wins.",
+         "mean wins; the dashed lines show how far the search was off.",
          lambda f: winner_plots.draw_confirm(winner_plots.confirm_data(f))),
+    Plot("winner_curves", "winner",
+         "Val far worse than train is overfitting; both still falling wants more epochs. Train is "
+         "measured on augmented images, so it may well be the worse one.",
+         lambda f: winner_plots.draw_winner_curves(winner_plots.winner_curves_data(f))),
     Plot("retrain", "winner", "The winner's last training, on train and val together.",
          lambda f: winner_plots.draw_retrain(winner_plots.retrain_data(f))),
     Plot("class_scores", "test",
@@ -114,6 +135,19 @@ PLOTS: tuple[Plot[StudyFiles], ...] = (
          "On the diagonal a prediction made with 80 % confidence is right 80 % of the time; "
          "below it the model is too sure of itself. The bars count the images.",
          lambda f: test_plots.draw_reliability(test_plots.reliability_data(f))),
+    Plot("confidence", "test",
+         "Right: what becomes of the accuracy when only the surest predictions are used and the "
+         "others are left to a person.",
+         lambda f: curve_plots.draw_confidence(curve_plots.confidence_data(f))),
+    Plot("class_curves", "test",
+         "Each class against all others; in colour the weakest. AP is the area under precision "
+         "and recall, which unlike ROC shows when a class is rare.",
+         lambda f: curve_plots.draw_class_curves(curve_plots.class_curves(f))),
+    Plot("confused_pairs", "test", "What to collect photos of, or to ask a second model about.",
+         lambda f: mistakes.draw_pairs(mistakes.pairs_data(f))),
+    Plot("top_losses", "test",
+         "The images that cost most: a wrong label, a poor photo, or really hard?",
+         lambda f: mistakes.draw_losses(mistakes.loss_pictures(f)), photos=True),
     Plot("examples_right", "test", "Test images that were classified correctly.",
          _gallery("right"), photos=True),
     Plot("examples_wrong", "test", "Test images that were not.",

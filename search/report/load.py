@@ -30,12 +30,13 @@ _REAL = (
 _EXPECTED = {
     "trials": ("number", "state", "epochs_run", "best_value", "best_epoch", "best_loss", "seconds",
                "started_s", "seed", "node", "worker", "error", *FOOTPRINT_METRICS),
-    "epochs": ("trial_number", "epoch"),
+    "epochs": ("trial_number", "epoch", "seconds"),
     "importance": ("evaluator", "parameter", "importance"),
     "index": ("path", "root", "label", "width_px", "height_px", "group"),
     "splits": ("id", "path", "label", "split", "given"),
     "problems": ("path", "root", "label", "kind", "detail", "action", "other", "other_root"),
-    "confirm": ("candidate", "trial_number", "seed", "value", "best_epoch", "seconds", "error"),
+    "confirm": ("candidate", "trial_number", "seed", "value", "best_epoch", "epochs_run",
+                "seconds", "error"),
     "best_epochs": ("epoch", "train_loss", "lr"),
     "predictions": ("path", "label", "predicted", "confidence"),
 }  # fmt: skip
@@ -170,7 +171,7 @@ class StudyFiles:
         values = numbers(self.trials[f"params.{name}"])
         if values is None or (values.dropna() <= 0).any():
             return False
-        return bool(values.max() / values.min() >= 300)
+        return bool(min(values.max() / values.min() / 300, values.max() / values.median() / 5) >= 1)
 
 
 def section(value: dict[str, Any], name: str) -> dict[str, Any]:
@@ -289,19 +290,17 @@ class Reader:
 
     def typed(self, name: str, found: pd.DataFrame) -> pd.DataFrame:
         """Give cells of text their types, and add the columns that are missing."""
-        found = found.reindex(columns=[*found.columns, *_absent(name, found)], fill_value="")
+        absent = [column for column in _EXPECTED[name] if column not in found.columns]
+        found = found.reindex(columns=[*found.columns, *absent], fill_value="")
         for column in found.columns:
             if column in _WHOLE:
                 real = pd.to_numeric(found[column], errors="coerce")
                 found[column] = real.round().astype("Int64")
             elif column in _REAL or column.startswith("p."):
                 found[column] = pd.to_numeric(found[column], errors="coerce").astype(float)
-        return found
+        # Of an image whose row was cut off, nothing is known that can be counted.
+        return found.dropna(subset=[c for c in found.columns if c.startswith("p.")])
 
     def note(self, path: Path, error: Exception) -> None:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         self.unreadable.append(f"{path.relative_to(self.root).as_posix()}: {reason}")
-
-
-def _absent(name: str, frame: pd.DataFrame) -> list[str]:
-    return [column for column in _EXPECTED[name] if column not in frame.columns]

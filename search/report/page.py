@@ -24,18 +24,37 @@ from search.report.data_tables import DATA_TABLES
 from search.report.data_words import data_warnings, leaks_text
 from search.report.figures import PLOTS, Drawn, draw_plots
 from search.report.format import count_text, number_text, seconds_text
+from search.report.group_tables import by_parameter, categorical
 from search.report.ledger_tables import RUNNING
 from search.report.load import StudyFiles, read_study, section
 from search.report.table import Table, TableView, write_tables
-from search.report.tables import TABLES, by_parameter, categorical
+from search.report.tables import TABLES
 from search.report.trial_data import trial_data
 from search.report.under_way import UnderWay, read_under_way, running_table
 from search.results import ResultsFolder
 
 _SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("search", "Search", ("leaderboard", "pareto", "rungs", "infeasible", "failures", "time")),
+    (
+        "search",
+        "Search",
+        (
+            "leaderboard",
+            "by_lr_and_batch_size",
+            "pareto",
+            "importance",
+            "rungs",
+            "infeasible",
+            "failures",
+            "time",
+            "cost",
+        ),
+    ),
     ("winner", "Winner", ("best_params", "confirm")),
-    ("test", "Test", ("test_metrics", "comparisons", "calibration", "per_class", "confusions")),
+    (
+        "test",
+        "Test",
+        ("test_metrics", "comparisons", "calibration", "per_class", "confusions", "top_losses"),
+    ),
     ("explanations", "Explanations", ("faithfulness",)),
     ("data", "Data", ("problems", "class_counts")),
 )

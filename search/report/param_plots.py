@@ -23,6 +23,7 @@ from search.report.style import (
     INK,
     STATE_COLOURS,
     STATE_MARKERS,
+    dots,
     legend_below,
     log_axis,
     metric_axis,
@@ -33,14 +34,16 @@ from search.report.style import (
 Floats = NDArray[np.float64]
 _NOT_USED = "not used"
 _MAX_LEVELS = 14
+_MAX_STEPS = 8  # a number with as few values, such as a batch size, is drawn in even steps
+_MAX_STRONG = 60  # lines of the parallel plot; the others are faint
 
 
 @dataclass(frozen=True)
 class ParamAxis:
     """One parameter of every shown trial, as positions.
 
-    `position` is the number itself, or the index into `levels` of a categorical one; NaN where the
-    parameter was not active.
+    `position` is the number itself, or the index into `levels` of a categorical one and of a number
+    that takes a few values only; NaN where the parameter was not active.
     """
 
     name: str
@@ -64,14 +67,17 @@ def param_axis(files: StudyFiles, name: str, keep: NDArray[np.bool_]) -> ParamAx
     """Turn one params column into positions, for the trials to keep."""
     cells = files.trials[f"params.{name}"]
     values = numbers(cells)
-    if values is not None:
+    few = values is not None and 1 < values.nunique() <= min(_MAX_STEPS, keep.sum() // 3)
+    if values is not None and not few:
         real = np.asarray(values, dtype=np.float64)
         return ParamAxis(name, real[keep], (), files.is_log(name))
     cells = cells[keep]
-    levels = tuple(dict.fromkeys(sorted(cell for cell in cells if cell != "")))
+    found = {cell for cell in cells if cell != ""}
+    levels = tuple(sorted(found, key=float if few else str))
     place = {level: float(k) for k, level in enumerate(levels)}
+    shown = tuple(number_text(float(level)) for level in levels) if few else levels
     position = np.array([place.get(cell, np.nan) for cell in cells], dtype=np.float64)
-    return ParamAxis(name, position, levels, False)
+    return ParamAxis(name, position, shown, False)
 
 
 def param_values(files: StudyFiles, limit: int) -> ParamValues:
@@ -114,10 +120,15 @@ def draw_parallel(data: ParamValues) -> Figure:
     axes = figure.subplots()
     low, high = np.quantile(data.value, [0.05, 1.0] if data.maximize else [0.0, 0.95])
     norm = Normalize(low, high if high > low else low + 1e-9)
-    colours = colormaps["viridis" if data.maximize else "viridis_r"]
+    colours = colormaps["viridis_r" if data.maximize else "viridis"]
     scale = (data.value - data.value.min()) / max(float(np.ptp(data.value)), 1e-12)
     heights = np.column_stack([*(unit_positions(axis) for axis in data.axes), scale])
     order = np.argsort(data.value if data.maximize else -data.value)  # the best drawn last
+    num_strong = (
+        len(order) if len(order) <= _MAX_STRONG else max(15, min(_MAX_STRONG, len(order) // 20))
+    )
+    strong = np.arange(len(order)) >= len(order) - num_strong
+    faint = float(np.clip(20 / len(order), 0.02, 0.4))
     columns = np.arange(heights.shape[1])
     jitter = np.random.default_rng(0).uniform(-0.012, 0.012, heights.shape)
     for k, axis in enumerate(data.axes):
@@ -126,8 +137,7 @@ def draw_parallel(data: ParamValues) -> Figure:
     axes.add_collection(
         LineCollection(
             lines, colors=colours(norm(data.value[order])),
-            linewidths=np.linspace(0.7, 2.2, len(order)),
-            alpha=np.linspace(0.9 if len(order) < 40 else 0.15, 0.9, len(order)) ** 1.5,
+            linewidths=np.where(strong, 1.6, 0.7), alpha=np.where(strong, 0.9, faint),
         )
     )  # fmt: skip
     for k, axis in enumerate(data.axes):
@@ -146,7 +156,9 @@ def draw_parallel(data: ParamValues) -> Figure:
     axes.spines[:].set_visible(False)
     axes.set_xlim(-0.25, last + 0.35)
     axes.set_ylim(-0.05, 1.05)
-    axes.set_title(f"{count_text(len(data.value), 'trial')} with a value, one line each", pad=14)
+    title = f"{count_text(len(data.value), 'trial')} with a value, one line each"
+    more = f"; the best {num_strong} are strong" if num_strong < len(order) else ""
+    axes.set_title(title + more, pad=14)
     bar = figure.colorbar(ScalarMappable(norm, colours), ax=axes, fraction=0.03, pad=0.01)
     bar.outline.set_visible(False)
     metric_axis(bar.ax, data.metric)
@@ -157,7 +169,7 @@ def _parallel_axis(axes: Axes, column: int, axis: ParamAxis) -> None:
     """Write an axis's levels or its range beside the vertical line."""
     heights = unit_positions(axis)
     style: dict[str, Any] = {"va": "center", "fontsize": 8, "zorder": 5}
-    box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6}
+    box = {"facecolor": "white", "alpha": 0.9, "edgecolor": "none", "pad": 0.6}
     if np.isnan(axis.position).any():
         axes.text(column + 0.03, 0, _NOT_USED, color=GREY, style="italic", bbox=box, **style)
     used = ~np.isnan(axis.position)
@@ -203,8 +215,8 @@ def _slice(axes: Axes, axis: ParamAxis, data: ParamValues) -> None:
     for state in [s for s in reversed(STATE_COLOURS) if s in states]:
         at = (states == state) & ~np.isnan(position)
         axes.scatter(
-            position[at], data.value[at], 20 if len(states) <= 150 else 9, STATE_COLOURS[state],
-            marker=STATE_MARKERS[state], alpha=0.7, lw=0,
+            position[at], data.value[at], c=STATE_COLOURS[state], marker=STATE_MARKERS[state],
+            lw=0, **dots(len(states)),
         )  # fmt: skip
     if axis.levels:
         levels = [short(level, 16) for level in axis.levels]

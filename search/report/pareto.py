@@ -24,7 +24,7 @@ from search.report.format import (
     metric_title,
     number_text,
 )
-from search.report.load import NothingToShowError, StudyFiles, section
+from search.report.load import NothingToShowError, StudyFiles
 from search.report.style import (
     BLUE,
     GREY,
@@ -36,6 +36,7 @@ from search.report.style import (
     new_figure,
 )
 from search.report.table import Table
+from search.report.winner_plots import winner_number
 
 Floats = NDArray[np.float64]
 COSTS = ("latency_ms", "num_parameters")
@@ -131,16 +132,7 @@ def trade_off_data(files: StudyFiles) -> TradeOffs:
         cost = np.array([row[name] for row in kept.values()])
         panels.append(Scatter(name, cost, value, front[::-1]))
     limits = {c.metric: c.bound for c in files.goals.constraints if c.metric in COSTS}
-    return TradeOffs(files.metric, files.maximize, list(kept), panels, _winner(files), limits)
-
-
-def _winner(files: StudyFiles) -> int | None:
-    """Return the number of the trial that the study chose, None while there is none."""
-    name = str(section(files.summary, "confirm").get("winner") or "")
-    if name == "default recipe":
-        return 0
-    number = name.removeprefix("trial ")
-    return int(number) if number.isdigit() and not files.at_work else None
+    return TradeOffs(files.metric, files.maximize, list(kept), panels, winner_number(files), limits)
 
 
 def draw_trade_offs(data: TradeOffs) -> Figure:

@@ -1,27 +1,24 @@
-"""Plots of the search itself: history, learning curves and timeline."""
+"""Plots of the search itself: its history, and the learning curves of its trials."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from search.report.format import (
-    count_text,
-    metric_text,
-    metric_title,
-    short,
-)
+from search.report.format import count_text, metric_text, metric_title
 from search.report.load import NothingToShowError, StudyFiles
 from search.report.style import (
     GREY,
     INK,
     STATE_COLOURS,
     STATE_MARKERS,
+    dots,
     legend_below,
     metric_axis,
     new_figure,
@@ -31,7 +28,7 @@ from search.report.style import (
 from search.rungs import rung_epochs
 
 Floats = NDArray[np.float64]
-_MAX_LANES = 40
+_MAX_BARS = 200
 
 
 @dataclass(frozen=True)
@@ -68,13 +65,13 @@ def draw_history(data: History) -> Figure:
     top, low = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.3))
     states = np.array(data.states)
     numbers = np.array(data.numbers)
-    size = 34 if len(numbers) <= 100 else 14
     for state, colour in STATE_COLOURS.items():
         at = states == state
         top.scatter(
-            numbers[at], data.value[at], size, colour, marker=STATE_MARKERS[state], alpha=0.85, lw=0
-        )
-        low.bar(numbers[at], data.epochs[at], color=colour, width=0.9)
+            numbers[at], data.value[at], c=colour, marker=STATE_MARKERS[state], lw=0,
+            **dots(len(numbers), 34),
+        )  # fmt: skip
+    _epoch_bars(low, data, states)
     top.step(numbers, data.incumbent, where="post", color=INK, lw=1.6)
     final = data.incumbent[np.isfinite(data.incumbent)][-1]
     top.set_title(
@@ -90,13 +87,29 @@ def draw_history(data: History) -> Figure:
     )
     saved = f"; early stopping saved {100 * skipped / full:.0f} %" if full and skipped > 0 else ""
     low.set_title(f"Epochs spent: {data.epochs.sum():,.0f}{saved}")
-    low.set_ylabel("epochs")
     low.set_xlabel("trial number")
     whole_numbers(low)
     whole_numbers(low, "y")
     line = Line2D([], [], color=INK, lw=1.6, label="incumbent")
     legend_below(figure, [*state_handles(data.states), line])
     return figure
+
+
+def _epoch_bars(axes: Axes, data: History, states: NDArray[np.str_]) -> None:
+    """Draw each trial's epochs by state; of many trials, the mean of equal groups of them."""
+    group = -(-len(states) // _MAX_BARS)
+    starts = np.arange(0, len(states), group)
+    sizes = np.diff([*starts, len(states)])
+    left = np.array(data.numbers)[starts] - 0.5
+    below = np.zeros(len(starts))
+    for state, colour in STATE_COLOURS.items():
+        mean = np.add.reduceat(np.where(states == state, data.epochs, 0.0), starts) / sizes
+        axes.bar(
+            left, mean, sizes * (0.9 if group == 1 else 1.0), below, color=colour, align="edge",
+            lw=0,
+        )  # fmt: skip
+        below += mean
+    axes.set_ylabel("epochs" if group == 1 else f"epochs a trial\n(mean of {group})")
 
 
 @dataclass(frozen=True)
@@ -115,14 +128,16 @@ def curves_data(files: StudyFiles) -> Curves:
     """Collect the objective's learning curve of every trial."""
     if files.metric not in files.epochs.columns or files.epochs.empty:
         raise NothingToShowError("No epochs were recorded, so there are no learning curves.")
-    state = dict(zip(files.trials["number"], files.trials["state"], strict=True))
-    numbers, states, curves = [], [], []
-    for _, rows in files.epochs.dropna(subset=[files.metric]).groupby("trial_number"):
-        numbers.append(int(rows["trial_number"].iloc[0]))
-        states.append(str(state.get(numbers[-1], "interrupted")))
-        curves.append(rows.sort_values("epoch")[["epoch", files.metric]].to_numpy(dtype=float))
-    if not curves:
+    columns = ["trial_number", "epoch", files.metric]
+    rows = files.epochs[columns].dropna().to_numpy(dtype=float)
+    if not len(rows):
         raise NothingToShowError(f"No epoch reported {files.metric}.")
+    rows = rows[np.lexsort((rows[:, 1], rows[:, 0]))]
+    trials, starts = np.unique(rows[:, 0], return_index=True)
+    numbers = [int(number) for number in trials]
+    curves = np.split(rows[:, 1:], starts[1:])
+    state = dict(zip(files.trials["number"], files.trials["state"], strict=True))
+    states = [str(state.get(number, "interrupted")) for number in numbers]
     first = files.ranked().iloc[:1]
     best = int(first["number"].iloc[0]) if len(first) else None
     return Curves(files.metric, numbers, states, curves, rungs(files), best)
@@ -139,14 +154,14 @@ def rungs(files: StudyFiles) -> tuple[int, ...]:
 def draw_curves(data: Curves) -> Figure:
     figure = new_figure(4.6)
     axes = figure.subplots()
-    alpha = float(np.clip(12 / len(data.curves), 0.12, 0.8))
+    alpha = float(np.clip(12 / len(data.curves), 0.04, 0.8))
     for state, colour in STATE_COLOURS.items():
         lines = [c for c, s in zip(data.curves, data.states, strict=True) if s == state]
         axes.add_collection(LineCollection(lines, colors=colour, alpha=alpha, linewidths=1.1))
         ends = np.array([line[-1] for line in lines]).reshape(-1, 2)
         axes.scatter(
             ends[:, 0], ends[:, 1], 16, colour, marker=STATE_MARKERS[state],
-            alpha=min(1, 2 * alpha), lw=0, zorder=3,
+            alpha=min(1, 3 * alpha), lw=0, zorder=3,
         )  # fmt: skip
     handles = state_handles(data.states)
     if data.best in data.numbers:
@@ -163,74 +178,4 @@ def draw_curves(data: Curves) -> Figure:
     metric_axis(axes, data.metric)
     whole_numbers(axes)
     legend_below(figure, handles)
-    return figure
-
-
-@dataclass(frozen=True)
-class Timeline:
-    """Lanes (workers) and one bar per trial: lane number, start and length in seconds."""
-
-    lanes: list[str]
-    lane: list[int]
-    start_s: Floats
-    seconds: Floats
-    states: list[str]
-    numbers: list[int]
-
-
-def timeline_data(files: StudyFiles) -> Timeline:
-    """Lay trials on the worker that ran them, workers in order of their first trial."""
-    trials = files.trials[(files.trials["seconds"] > 0) & files.trials["started_s"].notna()]
-    if trials.empty:
-        raise NothingToShowError("No trial has a start and a duration, so there is no timeline.")
-    trials = trials.sort_values("started_s")
-    several = trials["node"].nunique() > 1
-    names = [
-        " · ".join(part for part in (node if several else "", _worker_name(worker)) if part)
-        for node, worker in zip(trials["node"], trials["worker"], strict=True)
-    ]
-    lanes = list(dict.fromkeys(names))
-    return Timeline(
-        lanes, [lanes.index(name) for name in names], trials["started_s"].to_numpy(dtype=float),
-        trials["seconds"].to_numpy(dtype=float), trials["state"].tolist(),
-        trials["number"].tolist(),
-    )  # fmt: skip
-
-
-def _worker_name(worker: str) -> str:
-    """Name a worker for people: by its process id, or by what it is called."""
-    return f"worker {worker}" if worker.isdigit() else worker or "worker not known"
-
-
-def draw_timeline(data: Timeline) -> Figure:
-    shown = min(len(data.lanes), _MAX_LANES)
-    figure = new_figure(1.7 + max(2, shown) * 0.32)
-    axes = figure.subplots()
-    ends = data.start_s + data.seconds
-    scale, unit = (60.0, "minutes") if ends.max() > 180 else (1.0, "seconds")
-    if ends.max() > 3 * 3600:
-        scale, unit = 3600.0, "hours"
-    for lane, start, length, state, number in zip(
-        data.lane, data.start_s, data.seconds, data.states, data.numbers, strict=True
-    ):
-        if lane >= shown:
-            continue
-        axes.barh(
-            lane, length / scale, left=start / scale, height=0.78, color=STATE_COLOURS.get(state),
-            edgecolor="white", lw=0.6,
-        )  # fmt: skip
-        if length > 0.025 * ends.max():
-            axes.text(
-                (start + length / 2) / scale, lane, str(number), ha="center", va="center",
-                color="white" if state in ("complete", "failed") else INK, fontsize=8,
-            )  # fmt: skip
-    axes.set_yticks(range(shown), [short(name, 26) for name in data.lanes[:shown]])
-    axes.set_ylim(shown - 0.4, -0.6)
-    axes.grid(axis="y", visible=False)
-    axes.set_xlabel(f"{unit} since the search began")
-    busy = data.seconds.sum() / (ends.max() * len(data.lanes))
-    more = f" (first {shown} shown)" if shown < len(data.lanes) else ""
-    workers = count_text(len(data.lanes), "worker")
-    axes.set_title(f"What ran when: {workers}{more}, busy {100 * busy:.0f} % of the time")
-    legend_below(figure, list(state_handles(data.states)))
     return figure

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
@@ -85,16 +87,16 @@ def save_figure(figure: Figure, path: Path, *, photos: bool = False) -> None:
     Line art is cut to 256 colours, a quarter of the bytes; `photos` keeps them all.
     """
     inches = max(*figure.get_size_inches())
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=min(_DPI, _MAX_PX / inches))
+    figure.set_dpi(min(_DPI, _MAX_PX / inches))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # savefig would lay out and draw twice, and write a PNG to be read again
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
     if not photos:
-        with Image.open(buffer) as image:
-            # Maximum coverage keeps the colour of a single dot; median cut would merge it away.
-            flat = image.convert("RGB").quantize(
-                256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
-            )
-        buffer = io.BytesIO()
-        flat.save(buffer, format="png", optimize=True)
+        # Maximum coverage keeps the colour of a single dot; median cut would merge it away.
+        method, dither = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE
+        image = image.quantize(256, method=method, dither=dither)
+    buffer = io.BytesIO()
+    image.save(buffer, format="png", compress_level=6)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.tmp")
     beside.write_bytes(buffer.getvalue())
@@ -126,6 +128,12 @@ def log_axis(axes: Axes, which: str = "x") -> None:
     axis.set_major_locator(LogLocator(subs=subs, numticks=7))
     axis.set_major_formatter(FuncFormatter(lambda value, _: number_text(value)))
     axis.set_minor_formatter(NullFormatter())
+
+
+def dots(count: int, size: float = 22.0) -> dict[str, Any]:
+    """Return size and opacity of so many dots of one plot, smaller and paler where they crowd."""
+    crowd = max(1.0, count / 150)
+    return {"s": max(5.0, size / crowd**0.5), "alpha": max(0.25, 0.85 / crowd**0.25)}
 
 
 def state_handles(states: Sequence[str]) -> list[Line2D]:

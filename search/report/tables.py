@@ -6,16 +6,15 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from search.goals import FOOTPRINT_METRICS
 from search.records import TrialState
-from search.report.format import is_number
+from search.report.group_tables import by_lr_and_batch_size, rung_table
 from search.report.heat import faithfulness
-from search.report.load import NothingToShowError, StudyFiles, numbers, section
+from search.report.load import NothingToShowError, StudyFiles, section
+from search.report.mistakes import top_losses
 from search.report.pareto import pareto
-from search.report.study_plots import rungs
 from search.report.table import Table
 from search.report.test_tables import (
     calibration,
@@ -24,9 +23,11 @@ from search.report.test_tables import (
     per_class,
     test_metrics,
 )
+from search.report.time_plots import cost, time_table
 from trainables.parameters import TRAINABLES, AnyBut, Parameter, default_params
 
 _LEADERS = 20
+_MAX_LISTED = 20
 _NO_TRIALS = "No trial was recorded."
 
 
@@ -56,56 +57,17 @@ def trials(files: StudyFiles) -> Table:
     return Table("trials", "All trials", files.ranked(), kinds, hidden)
 
 
+def epochs(files: StudyFiles) -> Table:
+    """Every epoch of every trial, with what was measured in it."""
+    _some(files.epochs, "No epochs were recorded.")
+    frame = files.epochs.sort_values(["trial_number", "epoch"])
+    blank = [c for c in frame.columns if frame[c].isna().all() or (frame[c] == "").all()]
+    kinds = {name: name for name in frame.columns if name.endswith(("_accuracy", "_f1"))}
+    return Table("epochs", "All epochs", frame.drop(columns=blank), kinds)
+
+
 def _trial_kinds(files: StudyFiles) -> dict[str, str]:
     return {"best_value": files.metric, "last_value": files.metric, "seconds": "seconds"}
-
-
-def categorical(files: StudyFiles) -> tuple[str, ...]:
-    """Varied parameters whose values are names, or numbers listed as choices."""
-    space = section(files.space, "space")
-
-    def is_choice(name: str) -> bool:
-        told = space.get(name)
-        listed = isinstance(told, dict) and "choice" in told
-        return listed or numbers(files.trials[f"params.{name}"]) is None
-
-    return tuple(name for name in files.varied() if is_choice(name))
-
-
-def by_parameter(files: StudyFiles, name: str) -> Table:
-    """Trials grouped by one parameter's value: how many, how good, how long."""
-    column = f"params.{name}"
-    rows = []
-    for level, group in files.trials[files.trials[column] != ""].groupby(column):
-        values = group["best_value"].dropna()
-        rows.append(
-            {
-                name: level,
-                "num_trials": len(group),
-                "num_complete": int((group["state"] == "complete").sum()),
-                "best": (values.max() if files.maximize else values.min()) if len(values) else None,
-                "median": values.median() if len(values) else None,
-                "mean_seconds": group["seconds"].mean(),
-            }
-        )
-    frame = pd.DataFrame(rows).sort_values("best", ascending=not files.maximize)
-    kinds = {"best": files.metric, "median": files.metric, "mean_seconds": "seconds"}
-    return Table(f"by_{name}", f"By {name}", frame, kinds)
-
-
-def rung_table(files: StudyFiles) -> Table:
-    """How many trials reached each rung and how many stopped there."""
-    _some(files.trials, _NO_TRIALS)
-    ladder = [*rungs(files), files.max_epochs]
-    if len(ladder) < 2:
-        raise NothingToShowError("The search had no rungs to compare trials at.")
-    run, pruned = files.trials["epochs_run"].fillna(0), files.trials["state"] == "pruned"
-    rows = []
-    for rung, following in zip(ladder, [*ladder[1:], np.inf], strict=True):
-        reached = int((run >= rung).sum())
-        stopped = int((pruned & (run >= rung) & (run < following)).sum())
-        rows.append({"epoch": rung, "reached": reached, "stopped_here": stopped})
-    return Table("rungs", "Rungs: where trials were compared", pd.DataFrame(rows))
 
 
 def confirm(files: StudyFiles) -> Table:
@@ -199,7 +161,7 @@ def _reasons(files: StudyFiles, state: str, name: str, title: str, nothing: str)
         {
             "reason": group["error"].iloc[0] or "no message was recorded",
             "num_trials": len(group),
-            "trials": ", ".join(str(n) for n in group["number"]),
+            "trials": _listed(group["number"].tolist()),
         }
         for _, group in failed.groupby(reason, sort=False)
     ]
@@ -207,20 +169,10 @@ def _reasons(files: StudyFiles, state: str, name: str, title: str, nothing: str)
     return Table(name, title, frame)
 
 
-def time_table(files: StudyFiles) -> Table:
-    """Seconds spent in every stage."""
-    stages = {
-        k: float(v) for k, v in section(files.summary, "stage_seconds").items() if is_number(v)
-    }
-    if not stages:
-        raise NothingToShowError("No stage times were recorded.")
-    total = sum(stages.values())
-    rows = [
-        {"stage": name, "seconds": spent, "share": spent / max(total, 1e-9)}
-        for name, spent in stages.items()
-    ]
-    frame = pd.DataFrame([*rows, {"stage": "all", "seconds": total, "share": 1.0}])
-    return Table("time", "Where the time went", frame, {"seconds": "seconds", "share": "recall"})
+def _listed(trials: list[int]) -> str:
+    more = len(trials) - _MAX_LISTED
+    names = [str(number) for number in trials[: _MAX_LISTED if more > 1 else None]]
+    return ", ".join(names) + (f" and {more} more" if more > 1 else "")
 
 
 def _some(frame: pd.DataFrame, otherwise: str) -> None:
@@ -234,6 +186,7 @@ TABLES: dict[str, Callable[[StudyFiles], Table]] = {
     "trials": trials,
     "rungs": rung_table,
     "importance": importance,
+    "by_lr_and_batch_size": by_lr_and_batch_size,
     "confirm": confirm,
     "best_params": best_params,
     "test_metrics": test_metrics,
@@ -241,8 +194,11 @@ TABLES: dict[str, Callable[[StudyFiles], Table]] = {
     "calibration": calibration,
     "per_class": per_class,
     "confusions": confusions,
+    "top_losses": top_losses,
     "faithfulness": faithfulness,
     "infeasible": infeasible,
     "failures": failures,
     "time": time_table,
+    "cost": cost,
+    "epochs": epochs,
 }

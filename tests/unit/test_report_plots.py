@@ -18,12 +18,14 @@ from search.report import (
     param_plots,
     study_plots,
     test_plots,
+    time_plots,
     winner_plots,
 )
 from search.report.data_files import data_of_study
 from search.report.load import NothingToShowError, StudyFiles, read_study
 from search.report.style import STATE_COLOURS, new_figure, plot_style, save_figure
 from search.results import ResultsFolder
+from tests.fake_photos import write_photos
 from tests.fake_study import write_fake_study
 
 
@@ -64,7 +66,7 @@ def test_curves_end_where_trials_ended(files: StudyFiles) -> None:
 
 
 def test_trials_of_one_worker_do_not_overlap_on_the_timeline(files: StudyFiles) -> None:
-    data = study_plots.timeline_data(files)
+    data = time_plots.timeline_data(files)
     for lane in range(len(data.lanes)):
         mine = np.array(data.lane) == lane
         ends = (data.start_s + data.seconds)[mine]
@@ -158,11 +160,14 @@ def test_nothing_to_show_is_said_in_a_sentence(empty: StudyFiles, plot: figures.
         plot.draw(empty)
 
 
-@pytest.mark.parametrize(("num_classes", "num_trials"), [(2, 6), (45, 90)])
+@pytest.mark.parametrize(("num_classes", "num_trials"), [(2, 12), (45, 90)])
 def test_every_plot_draws_at_both_ends(
     tmp_path: Path, num_classes: int, num_trials: int, recwarn: pytest.WarningsRecorder
 ) -> None:
-    folder = write_fake_study(tmp_path, num_classes=num_classes, num_trials=num_trials, seed=1)
+    folder = write_fake_study(
+        tmp_path / "s", num_classes=num_classes, num_trials=num_trials, seed=1
+    )
+    write_photos(folder, tmp_path / "photos")
     drawn = figures.draw_plots(read_study(folder), tmp_path / "plots", figures.PLOTS)
     every = [plot for plots in drawn.values() for plot in plots]
     assert [plot.missing for plot in every if plot.missing] == []

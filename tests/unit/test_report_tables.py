@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from search.records import TrialRecord, TrialState, write_csv, write_json
-from search.report import tables
+from search.report import group_tables, tables
 from search.report.answer import answer_lines
 from search.report.load import NothingToShowError, StudyFiles, numbers, read_study
 from search.report.table import Table, write_table
@@ -53,7 +53,7 @@ def test_a_loss_ranks_the_lowest_first(tmp_path: Path) -> None:
         trial(1, COMPLETE, 0.4, optimizer="adam"), direction="minimize",
     )  # fmt: skip
     assert files.ranked()["number"].tolist() == [1, 0]
-    assert tables.by_parameter(files, "optimizer").frame["best"].tolist() == [0.4, 0.9]
+    assert group_tables.by_parameter(files, "optimizer").frame["best"].tolist() == [0.4, 0.9]
     assert tables.leaderboard(files).cell("best_value", 0.4) == "0.400"
 
 
@@ -80,7 +80,7 @@ def test_by_parameter_counts_every_trial_that_used_the_level(tmp_path: Path) -> 
         tmp_path, trial(0, COMPLETE, 0.5, backbone="a"), trial(1, PRUNED, 0.7, backbone="a"),
         trial(2, FAILED, None, backbone="a"), trial(3, FAILED, None, backbone="b"),
     )  # fmt: skip
-    frame = tables.by_parameter(files, "backbone").frame.set_index("backbone")
+    frame = group_tables.by_parameter(files, "backbone").frame.set_index("backbone")
     assert frame.loc["a", ["num_trials", "num_complete"]].tolist() == [3, 1]
     assert frame.loc["a", "best"] == 0.7
     assert frame.loc["a", "median"] == pytest.approx(0.6)
@@ -106,7 +106,7 @@ def test_rungs_add_up(tmp_path: Path) -> None:
         tmp_path, trial(0, COMPLETE, 0.5), trial(1, PRUNED, 0.4), trial(2, PRUNED, 0.3),
         trial(3, FAILED, None),
     )  # fmt: skip
-    frame = tables.rung_table(files).frame
+    frame = group_tables.rung_table(files).frame
     assert frame["epoch"].tolist() == [1, 3, 9]
     assert frame["reached"].tolist() == [3, 3, 1]
     assert frame["stopped_here"].tolist() == [0, 2, 0]
