@@ -88,7 +88,7 @@ def save_figure(figure: Figure, path: Path, *, photos: bool = False) -> None:
     """
     inches = max(*figure.get_size_inches())
     figure.set_dpi(min(_DPI, _MAX_PX / inches))
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)  # parts of matplotlib have no types
     canvas.draw()  # savefig would lay out and draw twice, and write a PNG to be read again
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
     if not photos:
