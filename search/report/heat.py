@@ -40,7 +40,10 @@ def attention_data(files: StudyFiles) -> list[ClassHeat]:
     """List the classes whose average is there, by name."""
     found = []
     for row in files.attention:
-        grid = np.array(row.get("grid") or [[]], dtype=np.float64)
+        try:
+            grid = np.array(row.get("grid") or [[]], dtype=np.float64)
+        except (TypeError, ValueError):  # of a damaged file: the others are still worth a look
+            continue
         if grid.ndim == 2 and grid.size and np.isfinite(grid).all():
             rim = row.get("rim_share")
             rim = float(rim) if is_number(rim) else None

@@ -217,7 +217,13 @@ def test_saved_plots_keep_the_colour_of_a_single_dot(tmp_path: Path) -> None:
 def test_average_heat_is_shown_for_every_class_that_has_one(files: StudyFiles) -> None:
     classes = heat.attention_data(files)
     assert [one.name for one in classes] == sorted({*files.predictions["label"]})
-    damaged = ({"class": "a"}, {"class": "b", "grid": [[1.0, None]]}, *files.attention[:1])
+    damaged = (
+        {"class": "a"},
+        {"class": "b", "grid": [[1.0, None]]},
+        {"class": "c", "grid": [["x", 1.0]]},
+        {"class": "d", "grid": [[1.0], 2.0]},
+        *files.attention[:1],
+    )
     some = StudyFiles(**{**vars(files), "attention": damaged})
     assert [one.name for one in heat.attention_data(some)] == [files.attention[0]["class"]]
     with pytest.raises(NothingToShowError):
