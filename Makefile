@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 SPACE ?= spaces/cars.yaml
-ARGS ?= --time-limit 12m
+ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
