@@ -59,9 +59,8 @@ def print_plan(
     terminal.line("study", f"{config.name} · results go to {results}")
     index = _print_data(config, results, terminal)
     wanted = config.resources
-    slots = plan_slots(
-        wanted.cpus, wanted.gpus, wanted.max_concurrent, os.cpu_count() or 1, count_gpus()
-    )
+    machine = (os.cpu_count() or 1, count_gpus())
+    slots = plan_slots(wanted.cpus, wanted.gpus, wanted.max_concurrent, [machine])
     epochs = _print_trials(config, slots, terminal)
     runs = (config.confirm.top_k + 1) * config.confirm.num_seeds
     text = f"top {config.confirm.top_k} and the default recipe, {config.confirm.num_seeds} seeds"

@@ -219,7 +219,8 @@ def _run_stages(
             has_page = study.live.wait()
         if has_page:
             terminal.line("report", f"what there is so far: {folder.report / 'index.html'}")
-    shutil.rmtree(folder.ray, ignore_errors=True)
+    for left in (folder.ray, folder.checkpoints):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _check_warm_start(config: StudyConfig, root: Path, flags: _Flags) -> WarmStart | None:
