@@ -272,6 +272,8 @@ class Hosts(Sequence[Host]):
         variables = " ".join(shlex.quote(f"{k}={v}") for k, v in self._environment.items())
         for host in self._hosts:
             host.home.mkdir(mode=0o700)
+            (host.home / ".bashrc").touch()
+            shutil.copy(self.key, host.home / "key")  # any of them may log in on any other
             (self.folder / f"{host.name}.sshd_config").write_text(
                 f"ListenAddress {host.ip}\nHostKey {self.folder}/host_key\nPidFile none\n"
                 f"AuthorizedKeysFile {self.key}.pub\nStrictModes no\nUsePAM no\n"
