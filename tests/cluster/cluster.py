@@ -1,0 +1,124 @@
+"""The shipped cluster.local.yaml, brought up by the real `ray up` on hosts of this machine."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.cluster.hosts import Host, HostError, Hosts
+
+REPO = Path(__file__).resolve().parents[2]
+VENV = (REPO / ".venv").resolve()
+HOME = "/root/seed-search"  # the project on every host: what `ray up` copies there
+PYTHON = f"{HOME}/.venv/bin/python"
+RAY = f"{HOME}/.venv/bin/ray"
+CONFIG = "/root/cluster.yaml"  # on the laptop, from where `ray up` is called
+
+UP_SECONDS = 240.0
+JOIN_SECONDS = 240.0
+
+NODES = """
+import json, ray
+ray.init(address="auto", log_to_driver=False, logging_level="ERROR")
+print("NODES", json.dumps([(n["NodeManagerAddress"], n["Alive"], n["Resources"]) for n in ray.nodes()]))
+"""
+
+
+class Cluster:
+    """A laptop, from which the cluster is brought up, a head and workers.
+
+    Attributes:
+        laptop: Where `ray up` is called; no node of the cluster.
+        head: Runs the search itself, and trials.
+        workers: Run trials.
+        token: What drivers and nodes must show.
+    """
+
+    def __init__(self, hosts: Hosts) -> None:
+        self.hosts = hosts
+        self.laptop, self.head, *self.workers = hosts
+        self.token = secrets.token_hex(32)
+
+    def write_config(self) -> dict[str, Any]:
+        """Write the shipped file, with these hosts in it, to the laptop's home."""
+        config = local_config(self.hosts)
+        (self.laptop.home / "cluster.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        (self.laptop.home / ".ray").mkdir(exist_ok=True)
+        token = self.laptop.home / ".ray" / "auth_token"
+        token.write_text(self.token)
+        token.chmod(0o600)
+        return config
+
+    def up(self) -> str:
+        """Bring it up from the laptop, and return what `ray up` said."""
+        self.write_config()
+        # From the repository, as the relative paths in the file demand.
+        command = f"cd {shlex.quote(str(REPO))} && {VENV}/bin/ray up -y {CONFIG}"
+        return self.laptop.run(command, timeout=UP_SECONDS).stdout
+
+    def ray(self, *arguments: str, timeout: float = 120) -> str:
+        """Run a ray command on the laptop: `ray exec`, `ray down`..., and return what it said."""
+        return self.laptop.run(shlex.join([f"{VENV}/bin/ray", *arguments]), timeout=timeout).stdout
+
+    def nodes(self) -> dict[str, bool]:
+        """Return of every node that ever joined, by address, whether it is alive."""
+        said = self.head.run(f"cd {HOME} && {PYTHON} -c {shlex.quote(NODES)}", timeout=120).stdout
+        line = next(line for line in said.splitlines() if line.startswith("NODES "))
+        alive: dict[str, bool] = {}
+        for ip, is_alive, _ in json.loads(line.removeprefix("NODES ")):
+            alive[ip] = alive.get(ip, False) or is_alive
+        return alive
+
+    def wait_for_nodes(self, count: int, timeout: float = JOIN_SECONDS) -> dict[str, bool]:
+        """Wait until this many nodes are alive.
+
+        Raises:
+            HostError: They are not in time.
+        """
+        return wait(lambda: sum((nodes := self.nodes()).values()) == count and nodes, timeout)
+
+
+def wait(ready: Callable[[], Any], timeout: float, seconds: float = 2.0) -> Any:
+    """Ask again and again, until the answer is true, and return it.
+
+    Raises:
+        HostError: It was not in time.
+    """
+    deadline = time.monotonic() + timeout
+    while not (found := ready()):
+        if time.monotonic() > deadline:
+            raise HostError(f"must be so within {timeout:.0f} s, was not")
+        time.sleep(seconds)
+    return found
+
+
+def local_config(hosts: Hosts) -> dict[str, Any]:
+    """Return cluster.local.yaml with what its user must change, and two things for these hosts.
+
+    They take the libraries from the one .venv that they all see, instead of installing 6 GB each
+    without a network; and three nodes share the cores and the memory of one machine.
+    """
+    _, head, *workers = hosts
+    config: dict[str, Any] = yaml.safe_load((REPO / "cluster.local.yaml").read_text("utf-8"))
+    config["provider"] |= {"head_ip": head.ip, "worker_ips": [host.ip for host in workers]}
+    config["auth"] = {"ssh_user": "root", "ssh_private_key": "/root/key"}
+    config["setup_commands"] = [f"ln -sfn {VENV} {HOME}/.venv", f"{PYTHON} --version"]
+    small = "ray start --num-cpus=1 --object-store-memory=200000000"
+    for name in ("head_start_ray_commands", "worker_start_ray_commands"):
+        config[name] = [line.replace("ray start", small) for line in config[name]]
+    return config
+
+
+def make_hosts(num_workers: int = 2) -> Hosts:
+    """Return a laptop, a head and workers, not yet switched on."""
+    names = ["laptop", "head", *(f"desk-{number + 1}" for number in range(num_workers))]
+    # PYTHONPATH: the shared .venv knows the project in its own place, not in theirs.
+    return Hosts(names, visible=[REPO, VENV, Path(sys.base_prefix)], environment={"PYTHONPATH": HOME})
