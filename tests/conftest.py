@@ -32,6 +32,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(TESTS / "e2e"):
             item.add_marker(pytest.mark.e2e)
+        if item.path.is_relative_to(TESTS / "cluster"):
+            item.add_marker(pytest.mark.cluster)
         if item.path.is_relative_to(TESTS / "real"):
             item.add_marker(pytest.mark.real)
             if not (SHARED / "data").is_dir():

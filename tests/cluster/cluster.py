@@ -8,6 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ HOME = "/root/seed-search"  # the project on every host: what `ray up` copies th
 PYTHON = f"{HOME}/.venv/bin/python"
 RAY = f"{HOME}/.venv/bin/ray"
 CONFIG = "/root/cluster.yaml"  # on the laptop, from where `ray up` is called
+
+# nohup and setsid: it outlives this ssh session, and its terminal.
+SUBMIT = "cd ~/seed-search && nohup setsid -f .venv/bin/python {command} > {log} 2>&1 < /dev/null"
 
 UP_SECONDS = 240.0
 JOIN_SECONDS = 240.0
@@ -61,12 +65,23 @@ class Cluster:
         """Bring it up from the laptop, and return what `ray up` said."""
         self.write_config()
         # From the repository, as the relative paths in the file demand.
-        command = f"cd {shlex.quote(str(REPO))} && {VENV}/bin/ray up -y {CONFIG}"
-        return self.laptop.run(command, timeout=UP_SECONDS).stdout
+        return self.ray("up", "-y", CONFIG, timeout=UP_SECONDS)
 
     def ray(self, *arguments: str, timeout: float = 120) -> str:
-        """Run a ray command on the laptop: `ray exec`, `ray down`..., and return what it said."""
-        return self.laptop.run(shlex.join([f"{VENV}/bin/ray", *arguments]), timeout=timeout).stdout
+        """Run a ray command on the laptop, such as `exec` or `down`, and return what it said."""
+        command = shlex.join([f"{VENV}/bin/ray", *arguments])
+        return self.laptop.run(f"cd {shlex.quote(str(REPO))} && {command}", timeout=timeout).stdout
+
+    def submit(self, *arguments: str, log: str = "run.log") -> Job:
+        """Start a study on the head, as the README says, and return at once.
+
+        Args:
+            arguments: Of `python -m search.run`, without --address.
+            log: Name of the file in ~/seed-search for what it says; another for each study.
+        """
+        command = shlex.join(["-m", "search.run", *arguments, "--address", "auto"])
+        self.ray("exec", CONFIG, SUBMIT.format(command=command, log=log))
+        return Job(self.head, log)
 
     def nodes(self) -> dict[str, bool]:
         """Return of every node that ever joined, by address, whether it is alive."""
@@ -84,6 +99,35 @@ class Cluster:
             HostError: They are not in time.
         """
         return wait(lambda: sum((nodes := self.nodes()).values()) == count and nodes, timeout)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A study that was submitted.
+
+    Attributes:
+        host: The head.
+        log_name: Name of its log.
+    """
+
+    host: Host
+    log_name: str
+
+    def log(self) -> str:
+        """Return what it has said so far."""
+        return self.host.run(f"cat {HOME}/{self.log_name}").stdout
+
+    def is_running(self) -> bool:
+        return self.host.run("pgrep -f '[-]m search.run'", check=False).returncode == 0
+
+    def stop(self, name: str = "INT") -> None:
+        """Send it a signal: INT is Ctrl-C."""
+        self.host.run(f"pkill -{name} -f '[-]m search.run'")
+
+    def wait(self, timeout: float) -> str:
+        """Wait until it has ended, well or badly, and return its log."""
+        wait(lambda: not self.is_running(), timeout)
+        return self.log()
 
 
 def wait(ready: Callable[[], Any], timeout: float, seconds: float = 2.0) -> Any:
@@ -110,7 +154,8 @@ def local_config(hosts: Hosts) -> dict[str, Any]:
     config: dict[str, Any] = yaml.safe_load((REPO / "cluster.local.yaml").read_text("utf-8"))
     config["provider"] |= {"head_ip": head.ip, "worker_ips": [host.ip for host in workers]}
     config["auth"] = {"ssh_user": "root", "ssh_private_key": "/root/key"}
-    config["setup_commands"] = [f"ln -sfn {VENV} {HOME}/.venv", f"{PYTHON} --version"]
+    others = [command for command in config["setup_commands"] if ".uv/bin/" not in command]
+    config["setup_commands"] = [f"ln -sfn {VENV} {HOME}/.venv", *others]
     small = "ray start --num-cpus=1 --object-store-memory=200000000"
     for name in ("head_start_ray_commands", "worker_start_ray_commands"):
         config[name] = [line.replace("ray start", small) for line in config[name]]
@@ -118,7 +163,7 @@ def local_config(hosts: Hosts) -> dict[str, Any]:
 
 
 def make_hosts(num_workers: int = 2) -> Hosts:
-    """Return a laptop, a head and workers, not yet switched on."""
+    """Return a laptop, a head and workers, to be switched on by `with`."""
     names = ["laptop", "head", *(f"desk-{number + 1}" for number in range(num_workers))]
     # PYTHONPATH: the shared .venv knows the project in its own place, not in theirs.
     return Hosts(names, visible=[REPO, VENV, Path(sys.base_prefix)], environment={"PYTHONPATH": HOME})
