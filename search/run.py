@@ -146,7 +146,7 @@ def _start(
         return
     if other is not None:
         terminal.line("search", f"warm start: {other.text(config)}")
-    print_plan(config, root, terminal, flags.weights)
+    print_plan(config, root, terminal, flags.weights, flags.address)
 
 
 def run_study(

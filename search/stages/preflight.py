@@ -96,7 +96,10 @@ def plan(study: Study, data: Data, backbones: Sequence[Backbone]) -> Slots:
     study.session.wait()
     study.clock.renew_signal_handlers()
     say = partial(study.terminal.line, "nodes")
-    study.session.cluster.prepare(data.cache, say, study.warn)
+    cluster = study.session.cluster
+    if not backbones and not cluster.is_own:
+        say(cluster.describe())
+    cluster.prepare(data.cache, say, study.warn)
     slots, fewer = count_slots(study, backbones)
     study.warn(fewer)
     return slots

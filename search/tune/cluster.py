@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,6 +78,13 @@ class Cluster:
         to_come = [] if self.is_own else launchable_nodes(BOOTSTRAP_FILE.expanduser())
         missing = len(to_come) - sum(1 for cpus, _ in here if cpus)
         return here + to_come[len(to_come) - max(0, missing) :]
+
+    def describe(self) -> str:
+        """Say what there is, and what would be started when asked for."""
+        here = Counter((node.cpus, node.gpus) for node in self.nodes())
+        extra = Counter(self.sizes()) - here
+        text = f"{sum(here.values())} up ({_show_sizes(here)})"
+        return f"{text}; the autoscaler may add {_show_sizes(extra)}" if extra else text
 
     def memory_bytes(self) -> float:
         """Return what Ray lends to workers on all nodes; 0 where it is not known."""
@@ -180,6 +188,14 @@ def launchable_nodes(description: Path) -> list[tuple[float, float]]:
         return found[: int(cluster.get("max_workers", len(found)))]
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError):
         return []
+
+
+def _show_sizes(sizes: Counter[tuple[float, float]]) -> str:
+    shown = []
+    for (cpus, gpus), count in sorted(sizes.items()):
+        what = f"{cpus:g} CPU" + (f", {gpus:g} GPU" if gpus else "")
+        shown.append(f"{count} × {what}")
+    return "; ".join(shown)
 
 
 def _describe(row: Mapping[str, Any]) -> Node:

@@ -189,3 +189,7 @@ def test_a_node_without_room_is_left_out_and_named(
     assert "gone: nothing there on the study's node" in warned[0]
     assert list(cluster.excluded) == [n["NodeID"] for n in ray.nodes() if n["Resources"].get("CPU")]
     cluster.excluded.clear()
+
+
+def test_the_cluster_is_described(cluster: Cluster) -> None:
+    assert cluster.describe() == "2 up (1 × 0 CPU; 1 × 2 CPU)"
