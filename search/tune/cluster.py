@@ -128,7 +128,8 @@ class Cluster:
                 self.prepared.add(node.node_id)
                 ready.append(node.name)
         if ready:
-            say(f"the images are on {', '.join(ready)} too ({time.monotonic() - begin:.0f} s)")
+            names, seconds = ", ".join(sorted(ready)), time.monotonic() - begin
+            say(f"the images are on {names} too ({seconds:.0f} s)")
 
 
 class ClusterWatch(Unsaved, Callback):

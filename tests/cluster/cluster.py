@@ -24,7 +24,10 @@ RAY = f"{HOME}/.venv/bin/ray"
 CONFIG = "/root/cluster.yaml"  # on the laptop, from where `ray up` is called
 
 # nohup and setsid: it outlives this ssh session, and its terminal.
-SUBMIT = "cd ~/seed-search && nohup setsid -f .venv/bin/python {command} > {log} 2>&1 < /dev/null"
+SUBMIT = (
+    "cd ~/seed-search && {environment} nohup setsid -f .venv/bin/python {command}"
+    " > {log} 2>&1 < /dev/null"
+)
 
 UP_SECONDS = 240.0
 JOIN_SECONDS = 240.0
@@ -72,15 +75,16 @@ class Cluster:
         command = shlex.join([f"{VENV}/bin/ray", *arguments])
         return self.laptop.run(f"cd {shlex.quote(str(REPO))} && {command}", timeout=timeout).stdout
 
-    def submit(self, *arguments: str, log: str = "run.log") -> Job:
+    def submit(self, *arguments: str, log: str = "run.log", environment: str = "") -> Job:
         """Start a study on the head, as the README says, and return at once.
 
         Args:
             arguments: Of `python -m search.run`, without --address.
             log: Name of the file in ~/seed-search for what it says; another for each study.
+            environment: NAME=value of variables, for the driver.
         """
         command = shlex.join(["-m", "search.run", *arguments, "--address", "auto"])
-        self.ray("exec", CONFIG, SUBMIT.format(command=command, log=log))
+        self.ray("exec", CONFIG, SUBMIT.format(command=command, log=log, environment=environment))
         return Job(self.head, log)
 
     def nodes(self) -> dict[str, bool]:
@@ -166,4 +170,6 @@ def make_hosts(num_workers: int = 2) -> Hosts:
     """Return a laptop, a head and workers, to be switched on by `with`."""
     names = ["laptop", "head", *(f"desk-{number + 1}" for number in range(num_workers))]
     # PYTHONPATH: the shared .venv knows the project in its own place, not in theirs.
-    return Hosts(names, visible=[REPO, VENV, Path(sys.base_prefix)], environment={"PYTHONPATH": HOME})
+    return Hosts(
+        names, visible=[REPO, VENV, Path(sys.base_prefix)], environment={"PYTHONPATH": HOME}
+    )

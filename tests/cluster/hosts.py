@@ -32,7 +32,8 @@ _serial = count()
 
 # Run as the first process of a host: arrange its files, then become its sshd, which outlives every
 # session and reaps what daemons leave behind.
-INIT = r"""
+INIT = (
+    r"""
 set -eu
 hostname "$1"; home=$2; hosts=$3; config=$4; shift 4
 mount -t tmpfs -o mode=755 host /run
@@ -51,7 +52,9 @@ i=0; for path in "$@"; do
 done
 ip link set lo up
 exec %s -D -f /run/sshd_config
-""" % SSHD
+"""
+    % SSHD
+)
 
 
 class HostError(Exception):
@@ -201,7 +204,9 @@ class Hosts(Sequence[Host]):
         visible: Sequence[Path] = (),
         environment: dict[str, str] | None = None,
     ) -> None:
-        self.id = f"{PREFIX}{os.getpid()}x{next(_serial)}"  # a link's name has 15 characters at most
+        self.id = (
+            f"{PREFIX}{os.getpid()}x{next(_serial)}"  # a link's name has 15 characters at most
+        )
         self.folder = Path(tempfile.mkdtemp(prefix="hosts-", dir="/var/tmp"))
         self.key = self.folder / "key"
         self._visible = [path.resolve() for path in visible if _is_hidden(path.resolve())]

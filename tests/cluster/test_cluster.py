@@ -66,7 +66,9 @@ def test_nothing_tells_rays_makers(cluster: Cluster) -> None:
 
 
 def test_a_file_comes_back(cluster: Cluster) -> None:
-    cluster.ray("exec", CONFIG, "mkdir -p ~/seed-search/results/x && echo done > ~/seed-search/results/x/a")
+    cluster.ray(
+        "exec", CONFIG, "mkdir -p ~/seed-search/results/x && echo done > ~/seed-search/results/x/a"
+    )
     cluster.ray("rsync-down", CONFIG, "~/seed-search/results/x/", "/root/fetched/")
     assert (cluster.laptop.home / "fetched" / "a").read_text() == "done\n"
 

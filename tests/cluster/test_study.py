@@ -17,7 +17,7 @@ from tests.images import make_folder
 SPACE = """
 name: lab
 dataset: {root: photos, size_px: 64, val_fraction: 0.2, test_fraction: 0.2}
-budget: {num_trials: TRIALS, max_epochs: 16, min_epochs: 16, scheduler: none}
+budget: {num_trials: TRIALS, max_epochs: 16, scheduler: none}
 confirm: {top_k: 1, num_seeds: 1}
 report: {cam_images: 2}
 space:
