@@ -32,7 +32,7 @@ JOIN_SECONDS = 240.0
 NODES = """
 import json, ray
 ray.init(address="auto", log_to_driver=False, logging_level="ERROR")
-print("NODES", json.dumps([(n["NodeManagerAddress"], n["Alive"], n["Resources"]) for n in ray.nodes()]))
+print("NODES", json.dumps([(node["NodeManagerAddress"], node["Alive"]) for node in ray.nodes()]))
 """
 
 
@@ -88,7 +88,7 @@ class Cluster:
         said = self.head.run(f"cd {HOME} && {PYTHON} -c {shlex.quote(NODES)}", timeout=120).stdout
         line = next(line for line in said.splitlines() if line.startswith("NODES "))
         alive: dict[str, bool] = {}
-        for ip, is_alive, _ in json.loads(line.removeprefix("NODES ")):
+        for ip, is_alive in json.loads(line.removeprefix("NODES ")):
             alive[ip] = alive.get(ip, False) or is_alive
         return alive
 
@@ -166,4 +166,6 @@ def make_hosts(num_workers: int = 2) -> Hosts:
     """Return a laptop, a head and workers, to be switched on by `with`."""
     names = ["laptop", "head", *(f"desk-{number + 1}" for number in range(num_workers))]
     # PYTHONPATH: the shared .venv knows the project in its own place, not in theirs.
-    return Hosts(names, visible=[REPO, VENV, Path(sys.base_prefix)], environment={"PYTHONPATH": HOME})
+    return Hosts(
+        names, visible=[REPO, VENV, Path(sys.base_prefix)], environment={"PYTHONPATH": HOME}
+    )
