@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import shlex
 import sys
 import time
@@ -43,22 +42,17 @@ class Cluster:
         laptop: Where `ray up` is called; no node of the cluster.
         head: Runs the search itself, and trials.
         workers: Run trials.
-        token: What drivers and nodes must show.
     """
 
     def __init__(self, hosts: Hosts) -> None:
         self.hosts = hosts
         self.laptop, self.head, *self.workers = hosts
-        self.token = secrets.token_hex(32)
 
     def write_config(self) -> dict[str, Any]:
         """Write the shipped file, with these hosts in it, to the laptop's home."""
         config = local_config(self.hosts)
         (self.laptop.home / "cluster.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-        (self.laptop.home / ".ray").mkdir(exist_ok=True)
-        token = self.laptop.home / ".ray" / "auth_token"
-        token.write_text(self.token)
-        token.chmod(0o600)
+        self.ray("get-auth-token", "--generate")
         return config
 
     def up(self) -> str:

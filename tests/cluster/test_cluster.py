@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.cluster import CONFIG, HOME, PYTHON, RAY, Cluster, wait
+from tests.cluster.cluster import CONFIG, HOME, PYTHON, RAY, REPO, Cluster, wait
 from tests.cluster.hosts import Host, HostError, Hosts
 
 DRIVER = "import ray; ray.init(address='auto', logging_level='ERROR'); print('RAN', ray.nodes())"
@@ -25,11 +25,14 @@ def test_three_nodes_join(cluster: Cluster) -> None:
     assert "0.0/3.0 CPU" in status
 
 
-def test_workers_have_the_project_of_the_laptop(cluster: Cluster) -> None:
+def test_every_node_has_the_project_of_the_laptop(cluster: Cluster) -> None:
+    find = "find search trainables spaces -type f -not -path '*__pycache__*' | sort"
+    here = subprocess.run(find, shell=True, cwd=REPO, capture_output=True, text=True).stdout
+    assert "search/data/__main__.py" in here
     for host in (cluster.head, *cluster.workers):
+        assert host.run(f"cd {HOME} && {find}").stdout == here
         where = host.run(f"cd /tmp && {PYTHON} -c 'import search; print(search.__file__)'").stdout
-        assert where.strip() == f"{HOME}/search/__init__.py"
-        assert host.run("ls ~/seed-search/results ~/seed-search/.git", check=False).returncode != 0
+        assert where == f"{HOME}/search/__init__.py\n"
 
 
 def test_a_driver_with_the_token_runs(cluster: Cluster) -> None:
@@ -66,12 +69,15 @@ def test_nothing_tells_rays_makers(cluster: Cluster) -> None:
         assert not any(line.startswith("OMP_NUM_THREADS") for line in told)
 
 
-def test_a_file_comes_back(cluster: Cluster) -> None:
-    cluster.ray(
-        "exec", CONFIG, "mkdir -p ~/seed-search/results/x && echo done > ~/seed-search/results/x/a"
-    )
-    cluster.ray("rsync-down", CONFIG, "~/seed-search/results/x/", "/root/fetched/")
-    assert (cluster.laptop.home / "fetched" / "a").read_text() == "done\n"
+def test_files_go_up_and_come_back(cluster: Cluster) -> None:
+    photos = cluster.laptop.home / "my_photos" / "data"
+    photos.mkdir(parents=True)
+    (photos / "a b.txt").write_text("there and back")
+    cluster.ray("rsync-up", CONFIG, "/root/my_photos", "~/seed-search/")
+    cluster.ray("exec", CONFIG, "mv ~/seed-search/my_photos ~/seed-search/mine")
+    cluster.ray("rsync-down", CONFIG, "~/seed-search/mine/", "/root/fetched/")
+    fetched = cluster.laptop.home / "fetched" / "data" / "a b.txt"
+    assert fetched.read_text() == "there and back"
 
 
 def test_a_study_that_is_submitted_outlives_the_session(cluster: Cluster) -> None:

@@ -7,11 +7,15 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from tests.cluster.cluster import SUBMIT
+from tests.source_rules import repo_files
 
 REPO = Path(__file__).resolve().parents[2]
 FILES = ("cluster.yaml", "cluster.local.yaml")
@@ -92,6 +96,17 @@ def test_it_copies_what_the_project_is_installed_from(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
+def test_nothing_of_the_project_or_of_results_is_left_out(name: str) -> None:
+    parts = {part for path in repo_files() for part in path.relative_to(REPO).parts}
+    assert {"data", "search"} <= parts
+    # As in ARCHITECTURE.md, "Results folder": `ray rsync-down` leaves the same names out.
+    parts |= {"study", "confirm", "best", "test", "report", "export", "results"}
+    excluded = load(name)["rsync_exclude"]
+    assert excluded
+    assert not [part for part in parts for pattern in excluded if fnmatch(part, pattern)]
+
+
+@pytest.mark.parametrize("name", FILES)
 def test_every_node_gets_the_tested_versions(name: str) -> None:
     commands = load(name)["setup_commands"]
     (version,) = re.findall(r"--python (3\.\d+) ", "".join(commands))
@@ -122,6 +137,11 @@ def test_what_is_the_users_is_marked(name: str) -> None:
     made_up = [line for line in lines if re.search("0123456789|192.0.2|~/.ssh", line)]
     assert len(made_up) >= 3
     assert all("# change" in line for line in made_up)
+
+
+def test_studies_are_submitted_as_the_readme_says() -> None:
+    command = SUBMIT.format(command=r"-m search\.run .* --address auto", log=r"run\.log")
+    assert re.search(f'ray exec cluster.local.yaml "{command}"', read("README.md"))
 
 
 # --- AWS
