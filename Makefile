@@ -16,10 +16,10 @@ REBUILD := $(shell [ ! -x $(BIN)/python ] || \
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint unit format lock clean rebuild
+.PHONY: help setup run test cluster-test check lint unit format lock clean rebuild
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: $(READY) ## build .venv with the tested versions; does nothing when it is up to date
 
@@ -27,7 +27,10 @@ run: $(READY) ## set up, then search: SPACE (spaces/cars.yaml) with ARGS
 	$(BIN)/python -m search.run --space $(SPACE) $(ARGS)
 
 test: $(READY) ## set up, then run the default test suite
-	$(BIN)/python -m pytest tests -m "not real"
+	$(BIN)/python -m pytest tests -m "not real and not cluster"
+
+cluster-test: $(READY) ## ray up on hosts made of namespaces: Linux, root, openssh-server, rsync, iproute2
+	$(BIN)/python -m pytest tests/cluster -m cluster -rs
 
 check: lint unit ## lint, types and unit tests, in under 2 minutes
 

@@ -18,7 +18,9 @@ REPO = Path(__file__).resolve().parent.parent
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md")
 SPACES = ("animals10", "cars", "cats_dogs", "digits", "sea_animals")
 FOLDERS = ("search", "trainables", "spaces", "tests", "benchmarks", "docs", ".ci")
-ROOT_FILE = re.compile(r"[A-Z]+\.md|LICENSE|Makefile|pyproject\.toml|requirements\.lock")
+ROOT_FILE = re.compile(
+    r"[A-Z]+\.md|LICENSE|Makefile|pyproject\.toml|requirements\.lock|cluster[\w.]*\.yaml"
+)
 FLAG = r"(?<![\w-])--?[a-zA-Z][\w-]*"
 
 Checker = Callable[[str], list[str]]
@@ -122,7 +124,7 @@ def flags_of(command: tuple[str, ...]) -> frozenset[str]:
 def wrong_targets(markdown: str) -> list[str]:
     lines = blocks(markdown) + spans(markdown)
     named = [name for line in lines for name in re.findall(r"\bmake ([a-z][\w-]*)", line)]
-    targets = re.findall(r"(?m)^([a-z]+):", read("Makefile"))
+    targets = re.findall(r"(?m)^([a-z-]+):", read("Makefile"))
     return [f"make {name}: no such target" for name in named if name not in targets]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import shlex
 import sys
 import time
@@ -35,7 +34,7 @@ JOIN_SECONDS = 240.0
 NODES = """
 import json, ray
 ray.init(address="auto", log_to_driver=False, logging_level="ERROR")
-print("NODES", json.dumps([(n["NodeManagerAddress"], n["Alive"], n["Resources"]) for n in ray.nodes()]))
+print("NODES", json.dumps([(node["NodeManagerAddress"], node["Alive"]) for node in ray.nodes()]))
 """
 
 
@@ -46,22 +45,17 @@ class Cluster:
         laptop: Where `ray up` is called; no node of the cluster.
         head: Runs the search itself, and trials.
         workers: Run trials.
-        token: What drivers and nodes must show.
     """
 
     def __init__(self, hosts: Hosts) -> None:
         self.hosts = hosts
         self.laptop, self.head, *self.workers = hosts
-        self.token = secrets.token_hex(32)
 
     def write_config(self) -> dict[str, Any]:
         """Write the shipped file, with these hosts in it, to the laptop's home."""
         config = local_config(self.hosts)
         (self.laptop.home / "cluster.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-        (self.laptop.home / ".ray").mkdir(exist_ok=True)
-        token = self.laptop.home / ".ray" / "auth_token"
-        token.write_text(self.token)
-        token.chmod(0o600)
+        self.ray("get-auth-token", "--generate")
         return config
 
     def up(self) -> str:
@@ -92,7 +86,7 @@ class Cluster:
         said = self.head.run(f"cd {HOME} && {PYTHON} -c {shlex.quote(NODES)}", timeout=120).stdout
         line = next(line for line in said.splitlines() if line.startswith("NODES "))
         alive: dict[str, bool] = {}
-        for ip, is_alive, _ in json.loads(line.removeprefix("NODES ")):
+        for ip, is_alive in json.loads(line.removeprefix("NODES ")):
             alive[ip] = alive.get(ip, False) or is_alive
         return alive
 

@@ -1,4 +1,4 @@
-"""Hosts to try a cluster on: each has its own network, processes, host name, /tmp, /dev/shm and home.
+"""Hosts for a cluster, each with a network, processes, name, /tmp, /dev/shm and home of its own.
 
 They are Linux namespaces joined by a bridge, and each runs an sshd, so that whatever is written for
 real machines (ssh, rsync, `ray up`) works on them unchanged. What they share with this machine, and
@@ -25,15 +25,13 @@ from pathlib import Path
 
 PREFIX = "sd"  # of bridges, links and network namespaces: PREFIX, process id, x, number
 TOOLS = ("ip", "ssh", "ssh-keygen", "setpriv", "unshare")
-SSHD = "/usr/sbin/sshd"
 START_SECONDS = 60.0
 
 _serial = count()
 
 # Run as the first process of a host: arrange its files, then become its sshd, which outlives every
 # session and reaps what daemons leave behind.
-INIT = (
-    r"""
+INIT = r"""
 set -eu
 hostname "$1"; home=$2; hosts=$3; config=$4; shift 4
 mount -t tmpfs -o mode=755 host /run
@@ -51,10 +49,8 @@ i=0; for path in "$@"; do
   mkdir -p "$path"; mount --rbind /run/kept/$i "$path"; i=$((i + 1))
 done
 ip link set lo up
-exec %s -D -f /run/sshd_config
+exec /usr/sbin/sshd -D -f /run/sshd_config
 """
-    % SSHD
-)
 
 
 class HostError(Exception):
@@ -66,7 +62,7 @@ def missing() -> str:
     if os.geteuid() != 0:
         return "hosts need root, to make network and process namespaces"
     lacking = [tool for tool in TOOLS if shutil.which(tool) is None]
-    if not Path(SSHD).exists():
+    if not Path("/usr/sbin/sshd").exists():
         lacking.append("sshd")
     if lacking:
         return f"hosts need {', '.join(lacking)}: apt-get install iproute2 openssh-server rsync"
@@ -122,11 +118,11 @@ class Host:
         _ip("-n", self._namespace, "address", "add", f"{self.ip}/24", "dev", "eth0")
         _ip("-n", self._namespace, "link", "set", "eth0", "up")
         log = self._net.folder / f"{self.name}.log"
+        join = ["setpriv", "--pdeathsig", "KILL", "ip", "netns", "exec", self._namespace]
         isolate = ["unshare", "-m", "-p", "-u", "-i", "--fork", "--kill-child", "--mount-proc"]
         with log.open("ab") as stream:
             self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "ip", "netns", "exec", self._namespace]
-                + [*isolate, "bash", "-c", INIT, "init", *self._net.init_arguments(self)],
+                [*join, *isolate, "bash", "-c", INIT, "init", *self._net.init_arguments(self)],
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,

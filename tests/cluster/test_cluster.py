@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.cluster import CONFIG, HOME, PYTHON, RAY, Cluster, wait
-from tests.cluster.hosts import PREFIX, Host, HostError, Hosts
+from tests.cluster.cluster import CONFIG, HOME, PYTHON, RAY, REPO, Cluster, wait
+from tests.cluster.hosts import Host, HostError, Hosts
 
 DRIVER = "import ray; ray.init(address='auto', logging_level='ERROR'); print('RAN', ray.nodes())"
 
@@ -24,11 +25,14 @@ def test_three_nodes_join(cluster: Cluster) -> None:
     assert "0.0/3.0 CPU" in status
 
 
-def test_workers_have_the_project_of_the_laptop(cluster: Cluster) -> None:
+def test_every_node_has_the_project_of_the_laptop(cluster: Cluster) -> None:
+    find = "find search trainables spaces -type f -not -path '*__pycache__*' | sort"
+    here = subprocess.run(find, shell=True, cwd=REPO, capture_output=True, text=True).stdout
+    assert "search/data/__main__.py" in here
     for host in (cluster.head, *cluster.workers):
+        assert host.run(f"cd {HOME} && {find}").stdout == here
         where = host.run(f"cd /tmp && {PYTHON} -c 'import search; print(search.__file__)'").stdout
-        assert where.strip() == f"{HOME}/search/__init__.py"
-        assert host.run("ls ~/seed-search/results ~/seed-search/.git", check=False).returncode != 0
+        assert where == f"{HOME}/search/__init__.py\n"
 
 
 def test_a_driver_with_the_token_runs(cluster: Cluster) -> None:
@@ -65,12 +69,15 @@ def test_nothing_tells_rays_makers(cluster: Cluster) -> None:
         assert not any(line.startswith("OMP_NUM_THREADS") for line in told)
 
 
-def test_a_file_comes_back(cluster: Cluster) -> None:
-    cluster.ray(
-        "exec", CONFIG, "mkdir -p ~/seed-search/results/x && echo done > ~/seed-search/results/x/a"
-    )
-    cluster.ray("rsync-down", CONFIG, "~/seed-search/results/x/", "/root/fetched/")
-    assert (cluster.laptop.home / "fetched" / "a").read_text() == "done\n"
+def test_files_go_up_and_come_back(cluster: Cluster) -> None:
+    photos = cluster.laptop.home / "my_photos" / "data"
+    photos.mkdir(parents=True)
+    (photos / "a b.txt").write_text("there and back")
+    cluster.ray("rsync-up", CONFIG, "/root/my_photos", "~/seed-search/")
+    cluster.ray("exec", CONFIG, "mv ~/seed-search/my_photos ~/seed-search/mine")
+    cluster.ray("rsync-down", CONFIG, "~/seed-search/mine/", "/root/fetched/")
+    fetched = cluster.laptop.home / "fetched" / "data" / "a b.txt"
+    assert fetched.read_text() == "there and back"
 
 
 def test_a_study_that_is_submitted_outlives_the_session(cluster: Cluster) -> None:
@@ -85,16 +92,51 @@ def test_down(cluster: Cluster) -> None:
         wait(lambda host=host: host.run("pgrep -x raylet", check=False).returncode, timeout=120)
 
 
-def test_nothing_of_the_hosts_is_left() -> None:
-    with pytest.raises(HostError, match="ended with 7"), Hosts(["one", "two"]) as hosts:
-        folder, bridge = hosts.folder, hosts.id
-        assert hosts[0].run(f"cat {folder}/x", check=False).returncode == 1
-        assert bridge in network()
-        hosts[0].run("exit 7")
-    assert bridge not in network()
-    assert not folder.exists()
+def test_nothing_of_the_hosts_is_left(permitted: None) -> None:
+    hosts = Hosts(["one", "two"])
+
+    def fail() -> None:
+        with hosts:
+            assert hosts[1].run(f"ls {hosts.folder}", check=False).returncode == 0
+            hosts[1].run("nohup setsid -f sleep 4321 > /dev/null 2>&1")
+            assert all(name in traces() for name in (hosts.id, str(hosts.folder), "sleep 4321"))
+            hosts[0].run("exit 7")
+
+    with pytest.raises(HostError, match="ended with 7"):
+        fail()
+    assert not any(name in traces() for name in (hosts.id, str(hosts.folder), "sleep 4321"))
+    assert not hosts.folder.exists()
 
 
-def network() -> str:
-    commands = (["ip", "link"], ["ip", "netns"], ["mount"], ["ps", "-eo", "args"])
+def test_a_power_cut_ends_everything_but_the_disk(permitted: None) -> None:
+    with Hosts(["one", "two"]) as hosts:
+        one, two = hosts
+        two.run(
+            "nohup setsid -f sleep 4322 > /dev/null 2>&1; echo kept > kept; echo lost > /tmp/lost"
+        )
+        assert one.run("ssh -i key -oStrictHostKeyChecking=no two hostname").stdout == "two\n"
+        two.kill()
+        reach = "ssh -i key -oStrictHostKeyChecking=no -oConnectTimeout=2 two hostname"
+        assert one.run(reach, check=False).returncode == 255
+        two.start()
+        assert not any("sleep 4322" in line for line in two.processes())
+        assert two.run("cat kept; ls /tmp").stdout == "kept\n"
+
+
+def test_a_host_that_is_cut_off_runs_on(permitted: None) -> None:
+    with Hosts(["one", "two"]) as hosts:
+        one, two = hosts
+        reach = "ssh -i key -oStrictHostKeyChecking=no -oConnectTimeout=2 two cat went_on"
+        two.run("nohup setsid -f sh -c 'sleep 3; echo yes > went_on' > /dev/null 2>&1")
+        two.cut()
+        assert one.run(reach, check=False).returncode == 255
+        time.sleep(3)
+        two.join()
+        assert one.run(reach).stdout == "yes\n"
+
+
+def traces() -> str:
+    """Return everything on this machine that could still name a host."""
+
+    commands = (["ip", "link"], ["ip", "netns"], ["mount"], ["ps", "-ewwo", "args"])
     return "".join(subprocess.run(c, capture_output=True, text=True).stdout for c in commands)
