@@ -5,11 +5,10 @@ from __future__ import annotations
 import shlex
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
-from tests.cluster.cluster import CONFIG, HOME, PYTHON, RAY, REPO, Cluster, wait
+from tests.cluster.cluster import CONFIG, HOME, PYTHON, REPO, VENV, Cluster, wait
 from tests.cluster.hosts import Host, HostError, Hosts
 
 DRIVER = "import ray; ray.init(address='auto', logging_level='ERROR'); print('RAN', ray.nodes())"
@@ -56,9 +55,11 @@ def test_a_driver_without_the_token_is_refused(cluster: Cluster, variables: str)
 
 
 def test_a_node_without_the_token_cannot_join(cluster: Cluster) -> None:
-    command = f"HOME=/tmp {RAY} start --address={cluster.head.ip}:6379 --num-cpus=1"
-    done = cluster.laptop.run(command.replace(HOME, str(Path(PYTHON).parents[2])), 120, check=False)
-    assert done.returncode != 0
+    command = f"{VENV}/bin/ray start --address={cluster.head.ip}:6379 --num-cpus=1"
+    for variables in ("HOME=/tmp", "RAY_AUTH_TOKEN=0123456789abcdef0123456789abcdef"):
+        done = cluster.laptop.run(f"{variables} {command}", timeout=120, check=False)
+        assert done.returncode != 0
+        assert "token" in done.stderr.lower()
     assert cluster.laptop.ip not in cluster.nodes()
 
 
