@@ -86,8 +86,9 @@ def open_checkpoints(victim: Victim) -> Iterator[Path]:
     events = victim.events()
     ended = {e["number"] for e in events if e["event"] == "end"}
     for event in events:
-        if event["event"] == "checkpoint" and event["number"] not in ended:
-            file = Path(event["path"]) / "checkpoint.pt"
+        if event["event"] == "start" and event["number"] not in ended:
+            stage = victim.results / "study" / "checkpoints" / "search"
+            file = stage / str(event["number"]) / "checkpoint.pt"
             if file.exists():
                 yield file
 

@@ -29,7 +29,7 @@ from search.slots import plan_slots
 from search.terminal import OnTrial, Terminal
 from search.tune.preflight import Backbone
 from search.tune.runner import Runner
-from search.tune.session import RaySession, cluster_resources
+from search.tune.session import RaySession
 from search.tune.study import search_trials
 from search.tune.worker import Request
 
@@ -128,6 +128,12 @@ def tick(num_trials: int) -> Tick:
     return Tick(num_trials, time.perf_counter(), time.process_time(), rss_mb)
 
 
+def _num_cpus() -> int:
+    import ray
+
+    return int(ray.cluster_resources()["CPU"])
+
+
 def _wait_for_workers(count: int) -> tuple[int, ...]:
     """Wait until so many workers are up, though not long, and return their process ids."""
     found: list[int] = []
@@ -176,7 +182,7 @@ def run_noop_study(folder: Path, num_trials: int, most_seconds: float) -> Outcom
         config, images = noop_config(folder, num_trials), noop_images(folder)
         session.wait()
         session.wait_for_imports()
-        idle = _wait_for_workers(int(cluster_resources()[0]))
+        idle = _wait_for_workers(_num_cpus())
         ready = time.time()
         with TreeCpu() as cpu:
             watch = _search(folder, config, images, most_seconds)
@@ -188,7 +194,7 @@ def run_noop_study(folder: Path, num_trials: int, most_seconds: float) -> Outcom
 
 def _search(folder: Path, config: StudyConfig, images: NoopSet, most_seconds: float) -> Watch:
     clock, terminal = Clock(None), Terminal()
-    slots = plan_slots(1, 0, "auto", *cluster_resources())
+    slots = plan_slots(1, 0, "auto", [(_num_cpus(), 0)])
     backbones = {name: Backbone(name, None, 0) for name in config.possible_values("backbone")}
     shown, num_trials = config.search_space.searched, config.num_trials
     with Path(os.devnull).open("w") as nowhere:

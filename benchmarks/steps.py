@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.measure import Cost, cost_of, now
+from search.tune.checkpoints import CHECKPOINT, Checkpoints
 from search.tune.ledger import Ledger
 from trainables.backbones import HALF, build_classifier
 from trainables.classifier import train
@@ -199,13 +200,13 @@ def bare_steps(job: Job, data: TrialData) -> Cost:
 
 
 def saving(job: Job) -> tuple[Cost, Cost]:
-    """Return what one checkpoint takes, written twice as Ray does, and one epoch's records."""
+    """Return what one checkpoint takes, and one epoch's records."""
     costs: list[Cost] = []
 
     def report(epoch: EpochReport, save: Any) -> None:
         with TemporaryDirectory() as folder:
-            here, there = Path(folder) / "checkpoint.pt", Path(folder) / "kept.pt"
-            costs.append(cost_of(lambda: (save(here), there.write_bytes(here.read_bytes()))))
+            checkpoints = Checkpoints(Path(folder))
+            costs.append(cost_of(lambda: checkpoints.keep(0, lambda f: save(f / CHECKPOINT))))
             ledger = Ledger(Path(folder) / "events.jsonl", "val_accuracy", "maximize")
             ledger.start(0, job.params, 0)
             costs.append(cost_of(lambda: ledger.epoch(0, vars(epoch))))

@@ -44,12 +44,17 @@ PROBE_SECONDS = 10.0
 
 
 def print_plan(
-    config: StudyConfig, results: Path, terminal: Terminal, weights: Path | None = None
+    config: StudyConfig,
+    results: Path,
+    terminal: Terminal,
+    weights: Path | None = None,
+    address: str = "local",
 ) -> None:
     """Check the images and the results folder, and print what would happen.
 
     Args:
         weights: The user's `--weights`.
+        address: The user's `--address`.
 
     Raises:
         SearchError: What a run would refuse before its first trial.
@@ -59,10 +64,10 @@ def print_plan(
     terminal.line("study", f"{config.name} · results go to {results}")
     index = _print_data(config, results, terminal)
     wanted = config.resources
-    slots = plan_slots(
-        wanted.cpus, wanted.gpus, wanted.max_concurrent, os.cpu_count() or 1, count_gpus()
-    )
-    epochs = _print_trials(config, slots, terminal)
+    nodes = _print_nodes(address, terminal)
+    slots = plan_slots(wanted.cpus, wanted.gpus, wanted.max_concurrent, nodes)
+    where = "on this machine" if address == "local" else "on the cluster"
+    epochs = _print_trials(config, slots, terminal, where)
     runs = (config.confirm.top_k + 1) * config.confirm.num_seeds
     text = f"top {config.confirm.top_k} and the default recipe, {config.confirm.num_seeds} seeds"
     terminal.line("confirm", f"{text}: {runs} trainings of {config.budget.max_epochs} epochs")
@@ -83,12 +88,27 @@ def print_plan(
     terminal.line("plan", f"time limit {shown}; nothing was trained or written")
 
 
-def _print_trials(config: StudyConfig, slots: Slots, terminal: Terminal) -> Span:
+def _print_nodes(address: str, terminal: Terminal) -> list[tuple[float, float]]:
+    """Return CPUs and GPUs of each machine; print them where there are several."""
+    if address == "local":
+        return [(os.cpu_count() or 1, count_gpus())]
+    from search.tune.session import RaySession
+
+    session = RaySession(address)
+    session.start()
+    try:
+        terminal.line("nodes", session.cluster.describe())
+        return session.cluster.sizes()
+    finally:
+        session.stop()
+
+
+def _print_trials(config: StudyConfig, slots: Slots, terminal: Terminal, where: str) -> Span:
     """Print how many trials there are and how far they go; return their epochs."""
     budget, num_trials = config.budget, config.num_trials
     eta, full = budget.reduction_factor, budget.max_epochs
     brackets = ladders(budget.scheduler, budget.min_epochs, full, eta, budget.brackets)
-    each = f"{num_trials} trials of at most {full} epochs, {slots.count} at once on this machine"
+    each = f"{num_trials} trials of at most {full} epochs, {slots.count} at once {where}"
     terminal.line("search", f"{each}; {_rungs_text(config)}")
     terminal.line("search", f"sought: {config.goals.text()}")
     expected = expected_trials(num_trials, brackets, eta, full)

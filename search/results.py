@@ -64,8 +64,18 @@ class ResultsFolder:
         return self.study / "warm_start.json"
 
     @property
+    def logs(self) -> Path:
+        """Tracebacks of failed trainings, by stage."""
+        return self.study / "logs"
+
+    @property
     def ray(self) -> Path:
         return self.study / "ray"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Those of trainings that may go on, by stage and number; gone when the study ends."""
+        return self.study / "checkpoints"
 
     @property
     def confirm(self) -> Path:

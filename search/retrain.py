@@ -87,7 +87,8 @@ def retrain_winner(
         should_stop=lambda: runner.clock.stop_requested,
     )
     for request, (trial, folder) in zip(requests, chosen, strict=True):
-        reason = _collect(ledger, request, folder)
+        trained = results.checkpoints / "retrain" / str(request.number)
+        reason = _collect(ledger, request, trained, folder)
         if reason and folder == results.best:
             ledger.path.unlink(missing_ok=True)  # so that the same command does try again
             name = candidate_name(trial)
@@ -134,18 +135,17 @@ def retrain_epochs(schedule: str, best_epochs: Sequence[int | None], max_epochs:
     return int(np.median(known))
 
 
-def _collect(ledger: Ledger, request: Request, folder: Path) -> str:
-    """Copy a trained model out of its last checkpoint into the results.
+def _collect(ledger: Ledger, request: Request, source: Path, folder: Path) -> str:
+    """Copy a trained model from where its worker left it into the results.
 
     Returns:
         Why there is none, "" if there is. Without a rival only its comparison is missing.
     """
     done = ledger.trials.get(request.number)
-    if done is None or done.state is not TrialState.COMPLETE or not done.checkpoint:
+    if done is None or done.state is not TrialState.COMPLETE:
         return done.error if done and done.error else "it did not finish"
-    source = Path(done.checkpoint)
     if not (source / "weights.safetensors").exists():
-        return f"its checkpoint {source} is gone"
+        return f"its model {source} is gone"
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("weights.safetensors", "model.json"):
         shutil.copyfile(source / name, folder / f".{name}.tmp")

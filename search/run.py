@@ -146,7 +146,7 @@ def _start(
         return
     if other is not None:
         terminal.line("search", f"warm start: {other.text(config)}")
-    print_plan(config, root, terminal, flags.weights)
+    print_plan(config, root, terminal, flags.weights, flags.address)
 
 
 def run_study(
@@ -219,7 +219,8 @@ def _run_stages(
             has_page = study.live.wait()
         if has_page:
             terminal.line("report", f"what there is so far: {folder.report / 'index.html'}")
-    shutil.rmtree(folder.ray, ignore_errors=True)
+    for left in (folder.ray, folder.checkpoints):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _check_warm_start(config: StudyConfig, root: Path, flags: _Flags) -> WarmStart | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from search.errors import ResourceError
@@ -23,50 +23,70 @@ class Slots:
 
     Attributes:
         memory_bytes: Of the CPU's memory beside the libraries, None for no limit.
+        most_on_a_node: How many run at once on the node with most room; 0 where there is one node.
     """
 
     cpus: float
     gpus: float
     count: int
     memory_bytes: int | None = None
+    most_on_a_node: int = 0
 
     @property
     def num_threads(self) -> int:
         return max(1, int(self.cpus))
 
     def merged(self) -> Slots:
-        """Return one slot with all the CPUs, for a training that runs alone."""
-        memory = None if self.memory_bytes is None else self.memory_bytes * self.count
-        return Slots(self.cpus * self.count, self.gpus, 1, memory)
+        """Return one slot with all the CPUs of a node, for a training that runs alone."""
+        count = min(self.count, self.most_on_a_node or self.count)
+        memory = None if self.memory_bytes is None else self.memory_bytes * count
+        return Slots(self.cpus * count, self.gpus, 1, memory)
 
 
 def plan_slots(
-    cpus: float, gpus: float | str, max_concurrent: int | str, have_cpus: float, have_gpus: float
+    cpus: float,
+    gpus: float | str,
+    max_concurrent: int | str,
+    nodes: Sequence[tuple[float, float]],
 ) -> Slots:
     """Decide what each trial gets and how many run at once.
 
     With `gpus: auto` the GPUs are shared by as many trials as the CPUs feed, at most four a GPU.
 
+    Args:
+        nodes: CPUs and GPUs of each node; a trial runs on one of them.
+
     Raises:
-        ResourceError: Not even one trial fits the cluster.
+        ResourceError: Not even one trial fits a node.
     """
-    by_cpu = math.floor(have_cpus / cpus + 1e-9)
+    have_cpus, have_gpus = (sum(have) for have in zip(*nodes, strict=True)) if nodes else (0, 0)
     if gpus == "auto":
-        gpus = 0.0 if have_gpus == 0 else min(1.0, max(MIN_GPU_SHARE, have_gpus / max(1, by_cpu)))
+        by_cpu = max(1, math.floor(have_cpus / cpus + 1e-9))
+        gpus = 0.0 if have_gpus == 0 else min(1.0, max(MIN_GPU_SHARE, have_gpus / by_cpu))
     share = float(gpus)
-    by_gpu = math.floor(have_gpus / share + 1e-9) if share > 0 else by_cpu
-    # A trial of half a GPU cannot be put together from two quarters: count per whole GPU.
-    if 0 < share < 1:
-        by_gpu = math.floor(have_gpus) * math.floor(1 / share + 1e-9)
-    count = min(by_cpu, by_gpu)
-    if count < 1:
+    counts = [_trials_at_once(cpus, share, *node) for node in nodes]
+    if not any(counts):
+        where = "this machine" if len(nodes) == 1 else f"one of {len(nodes)} nodes"
         raise ResourceError(
-            f"resources: one trial asks for {cpus:g} CPUs and {share:g} GPUs, must fit the "
-            f"cluster, got {have_cpus:g} CPUs and {have_gpus:g} GPUs in all. Ask for less."
+            f"resources: one trial asks for {cpus:g} CPUs and {share:g} GPUs, must fit {where}, "
+            f"got {have_cpus:g} CPUs and {have_gpus:g} GPUs in all. Ask for less."
         )
-    return Slots(
-        cpus, share, count if max_concurrent == "auto" else min(count, int(max_concurrent))
-    )
+    count = sum(counts)
+    if max_concurrent != "auto":
+        count = min(count, int(max_concurrent))
+    return Slots(cpus, share, count, most_on_a_node=max(counts) if len(nodes) > 1 else 0)
+
+
+def _trials_at_once(cpus: float, share: float, have_cpus: float, have_gpus: float) -> int:
+    """Return how many trials fit a node."""
+    by_cpu = math.floor(have_cpus / cpus + 1e-9)
+    if share == 0:
+        return by_cpu
+    # A trial of half a GPU cannot be put together from two quarters: count per whole GPU.
+    by_gpu = math.floor(have_gpus / share + 1e-9)
+    if share < 1:
+        by_gpu = math.floor(have_gpus) * math.floor(1 / share + 1e-9)
+    return min(by_cpu, by_gpu)
 
 
 def memory_of_a_slot(cluster_bytes: float, num_slots: int) -> int | None:

@@ -142,6 +142,18 @@ def open_images(cache: ImageCache) -> tuple[StoredImages, Ids]:
         ) from error
 
 
+def is_sound(cache: ImageCache) -> bool:
+    """Read a whole store, and tell whether all of it is as it was written."""
+    chunks = read_chunks(cache)
+    try:
+        num_images = len(open_images(cache)[0])
+        with image_file(cache).open("rb") as file:
+            whole = -(-num_images // chunk_size(cache.side_px)) == len(chunks)
+            return whole and all(chunk.is_sound(file.fileno()) for chunk in chunks.values())
+    except (OSError, DatasetError):
+        return False
+
+
 def _read_labels(path: Path) -> Ids:
     try:
         labels: Ids = np.load(path)

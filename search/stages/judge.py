@@ -44,7 +44,7 @@ def confirm(
     identity = fingerprint(study.identity, chosen, wanted.num_seeds)
     done = study.is_done("confirm", identity)
     begin = time.monotonic()
-    slots = None if done else plan(study, backbones)
+    slots = None if done else plan(study, data, backbones)
     if slots and wanted.num_seeds:
         seeds = "1 fresh seed" if wanted.num_seeds == 1 else f"{wanted.num_seeds} fresh seeds"
         also = " and the default recipe" if default.number == 0 else ""
@@ -109,7 +109,7 @@ def retrain(
     if results.is_done("retrain", identity) and (results.best / "weights.safetensors").exists():
         return FinalModel(results.best, data.cache.classes)
     begin = time.monotonic()
-    slots = plan(study, backbones)
+    slots = plan(study, data, backbones)
     beside, left_out = _rivals(study, outcome, confirmation, identity, slots.count)
     labels = [candidate_name(trial) for trial in (winner, *beside)]
     study.terminal.line("retrain", f"{', '.join(labels)} on train + val")

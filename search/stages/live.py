@@ -57,7 +57,7 @@ class LivePage:
         return False
 
     def _start(self) -> subprocess.Popen[bytes]:
-        logs = self._results.study / "logs"
+        logs = self._results.logs
         logs.mkdir(parents=True, exist_ok=True)
         with (logs / "report.txt").open("wb") as log:
             return subprocess.Popen(

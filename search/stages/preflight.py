@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from search.disk import disk_faults
@@ -33,7 +34,6 @@ from search.tune.preflight import (
     missing_weights_warning,
     probe_backbones,
 )
-from search.tune.session import cluster_memory, cluster_resources
 
 
 def probe(study: Study, data: Data) -> tuple[Backbone, ...]:
@@ -47,7 +47,7 @@ def probe(study: Study, data: Data) -> tuple[Backbone, ...]:
     else:
         begin = time.monotonic()
         with study.terminal.busy("probe", "starting workers and measuring the backbones"):
-            slots = plan(study, ())
+            slots = plan(study, data, ())
             wait_for_a_worker(slots, study.terminal.warn)
             backbones = probe_backbones(
                 extremes(config),
@@ -56,6 +56,7 @@ def probe(study: Study, data: Data) -> tuple[Backbone, ...]:
                 config.sizes_px,
                 study.weights_folder,
                 slots=slots,
+                cluster=study.session.cluster,
                 dropping_paths=config.search_space.backbones_with("drop_path"),
                 trains="classifier" in config.trainables,
                 default=default_recipe(config),
@@ -86,21 +87,34 @@ def _refuse_other_weights(study: Study, backbones: tuple[Backbone, ...]) -> None
     study.results.mark_done("weights", fingerprint(now), 0.0, files=now)
 
 
-def plan(study: Study, backbones: Sequence[Backbone]) -> Slots:
-    """Return what each trial gets; waits for Ray.
+def plan(study: Study, data: Data, backbones: Sequence[Backbone]) -> Slots:
+    """Return what each trial gets; waits for Ray, and for its nodes to have the images.
 
     Raises:
         ResourceError: Not even one trial fits.
     """
     study.session.wait()
     study.clock.renew_signal_handlers()
-    wanted = study.config.resources
-    have_cpus, have_gpus = cluster_resources()
-    slots = plan_slots(wanted.cpus, wanted.gpus, wanted.max_concurrent, have_cpus, have_gpus)
-    largest = {b.name: b.costs[-1] for b in backbones if b.costs}
-    slots, fewer = fit_memory(slots, largest, cluster_memory())
+    say = partial(study.terminal.line, "nodes")
+    cluster = study.session.cluster
+    if not backbones and not cluster.is_own:
+        say(cluster.describe())
+    cluster.prepare(data.cache, say, study.warn)
+    slots, fewer = count_slots(study, backbones)
     study.warn(fewer)
     return slots
+
+
+def count_slots(study: Study, backbones: Sequence[Backbone]) -> tuple[Slots, str]:
+    """Count what the cluster holds now; returns too what to say of slots given up for memory.
+
+    Raises:
+        ResourceError: Not even one trial fits.
+    """
+    wanted, cluster = study.config.resources, study.session.cluster
+    slots = plan_slots(wanted.cpus, wanted.gpus, wanted.max_concurrent, cluster.sizes())
+    largest = {b.name: b.costs[-1] for b in backbones if b.costs}
+    return fit_memory(slots, largest, cluster.memory_bytes())
 
 
 def forecast(

@@ -9,7 +9,7 @@ from search.records import SearchOutcome, fingerprint
 from search.select import default_trial
 from search.slots import Slots
 from search.stages.data import Data
-from search.stages.preflight import forecast, plan
+from search.stages.preflight import count_slots, forecast, plan
 from search.stages.study import Study
 from search.tune.preflight import Backbone
 from search.tune.recorder import OnChange
@@ -45,7 +45,7 @@ def search(study: Study, data: Data, backbones: tuple[Backbone, ...]) -> SearchO
 
 def _search(study: Study, data: Data, backbones: tuple[Backbone, ...]) -> SearchOutcome:
     config, num_trials = study.config, study.config.num_trials
-    slots = plan(study, backbones)
+    slots = plan(study, data, backbones)
     text = (
         f"{num_trials} trials of at most {config.budget.max_epochs} epochs, {slots.count} at once, "
         f"by {config.goals.text()}"
@@ -74,8 +74,8 @@ def make_runner(
     on_change: OnChange,
 ) -> Runner:
     """Return what runs this study's trainings, on train and val."""
-    split, store = data.split, study.results.features
-    images = TrainingSet(data.cache, split.train, split.val, store)
+    split, store, cluster = data.split, study.results.features, study.session.cluster
+    images = TrainingSet(data.cache, split.train, split.val, store, cluster.home)
     by_name = {backbone.name: backbone for backbone in backbones}
     return Runner(
         study.config,
@@ -88,4 +88,6 @@ def make_runner(
         study.warn,
         study.terminal.warn,
         study.disk.reason_to_stop,
+        cluster,
+        lambda: count_slots(study, backbones)[0].count,
     )

@@ -17,13 +17,14 @@ from ray.tune import (
 )
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
-from ray.tune.search import Searcher
+from ray.tune.search import ConcurrencyLimiter, Searcher
 
 from search.records import TrialState
 from search.results import ResultsFolder
 from search.rungs import decide_state
 from search.slots import Slots
-from search.tune.checkpoints import remove_leftovers
+from search.tune.checkpoints import Checkpoints
+from search.tune.cluster import Cluster, ClusterWatch
 from search.tune.ledger import Ledger
 from search.tune.pending import PendingWatch
 from search.tune.recorder import OnChange, Recorder
@@ -94,27 +95,10 @@ def state_of(
     )
 
 
-def run_tune(
-    *,
-    stage: str,
-    results: ResultsFolder,
-    ledger: Ledger,
-    searcher: Searcher,
-    scheduler: TrialScheduler,
-    training_set: TrainingSet,
-    num_trials: int,
-    slots: Slots,
-    should_stop: Callable[[], bool],
-    on_change: OnChange,
-    say: Callable[[str], None],
-    notify: Callable[[str], None],
-) -> None:
-    """Run until the searcher has no more trials or a stop is asked for; the ledger has the outcome.
+def _judge(ledger: Ledger, scheduler: TrialScheduler) -> Callable[[Trial, bool], TrialState]:
+    """Return what names how a trial of Tune ended."""
 
-    Workers stay alive between trials: a process for each would cost ten CPU seconds a trial.
-    """
-
-    def ended(trial: Any, failed: bool) -> TrialState:
+    def judge(trial: Trial, failed: bool) -> TrialState:
         return state_of(
             ledger,
             scheduler,
@@ -125,42 +109,71 @@ def run_tune(
             failed=failed,
         )
 
-    remove_leftovers(results.ray, stage, ledger)
-    recorder = Recorder(ledger, ended, results.study / "logs" / stage, on_change, say)
-    next_workers = _NextWorkers(num_trials, 0 if stage == LAST_STAGE else slots.count)
+    return judge
+
+
+def run_tune(
+    *,
+    stage: str,
+    results: ResultsFolder,
+    ledger: Ledger,
+    searcher: Searcher,
+    scheduler: TrialScheduler,
+    training_set: TrainingSet,
+    num_trials: int,
+    slots: Slots,
+    cluster: Cluster,
+    count_slots: Callable[[], int],
+    should_stop: Callable[[], bool],
+    on_change: OnChange,
+    say: Callable[[str], None],
+    notify: Callable[[str], None],
+) -> None:
+    """Run until the searcher has no more trials or a stop is asked for; the ledger has the outcome.
+
+    Workers stay alive between trials: a process for each would cost ten CPU seconds a trial.
+    """
+
+    checkpoints = Checkpoints(results.checkpoints / stage, training_set.home)
+    checkpoints.remove_leftovers(ledger.trials)
+    recorder = Recorder(
+        ledger, _judge(ledger, scheduler), checkpoints, results.logs / stage, on_change, say
+    )
+    limiter = ConcurrencyLimiter(searcher, max_concurrent=slots.count)
+    callbacks: list[Callback] = [recorder, PendingWatch(slots, notify, stage == FIRST_STAGE)]
+    if cluster.is_own:
+        next_slots = 0 if stage == LAST_STAGE else slots.count
+        callbacks.append(_NextWorkers(num_trials, next_slots))
+    else:
+        callbacks.append(ClusterWatch(cluster, limiter, count_slots, notify))
     run_config = RunConfig(
         name=f"{stage}-{time.strftime('%Y%m%d-%H%M%S')}",
         storage_path=str(results.ray),
-        callbacks=[recorder, PendingWatch(slots, notify, stage == FIRST_STAGE), next_workers],
+        callbacks=callbacks,
         stop=_StopWhen(lambda: recorder.must_stop or should_stop()),
         failure_config=FailureConfig(max_failures=NUM_RETRIES),
         verbose=0,
     )
-    trainable = _with_images(training_set, slots)
-    tune_config = _tune_config(searcher, scheduler, num_trials, slots.count)
+    trainable = _with_files(training_set, checkpoints, cluster.resources(slots))
+    tune_config = _tune_config(limiter, scheduler, num_trials)
     Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
     recorder.close()
 
 
-def _tune_config(
-    searcher: Searcher, scheduler: TrialScheduler, num_trials: int, num_slots: int
-) -> TuneConfig:
+def _tune_config(searcher: Searcher, scheduler: TrialScheduler, num_trials: int) -> TuneConfig:
     return TuneConfig(
         search_alg=searcher,
         scheduler=scheduler,
         num_samples=num_trials,
-        max_concurrent_trials=num_slots,
         reuse_actors=True,
         # Tune would name folders after all params, too long for some file systems.
         trial_dirname_creator=lambda trial: f"{trial.config['number']:05d}-{trial.trial_id}",
     )
 
 
-def _with_images(training_set: TrainingSet, slots: Slots) -> Any:
-    return tune.with_resources(
-        tune.with_parameters(run_request, training_set=training_set),
-        {"CPU": slots.cpus, "GPU": slots.gpus},
-    )
+def _with_files(training_set: TrainingSet, checkpoints: Checkpoints, resources: Any) -> Any:
+    given = {"training_set": training_set, "checkpoints": checkpoints}
+    return tune.with_resources(tune.with_parameters(run_request, **given), resources)
 
 
 class RequestSearch(Unsaved, Searcher):

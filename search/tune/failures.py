@@ -10,7 +10,8 @@ _DEATHS = {
     "running low on memory": "Ray ended its worker: the machine was nearly out of memory",
     "its worker process has died": "its worker was killed (out of memory?) or crashed",
 }
-_LOST_NODE = "its node has died"
+_LOST_NODE = ("its node has died", "temporarily unavailable")
+"""A node that is gone; one that does not answer, which Ray gives up a minute later."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,12 @@ class Failure:
         reason: In a sentence.
         worker_died: Killed, or crashed, which a configuration may cause by taking too much memory;
             everything else that reaches Ray (files, disks, network) is no configuration's fault.
+        node_lost: Its whole machine is gone, or out of reach.
     """
 
     reason: str
     worker_died: bool
+    node_lost: bool = False
 
 
 def read_failure(error_file: str | None) -> Failure:
@@ -35,8 +38,8 @@ def read_failure(error_file: str | None) -> Failure:
     """
     text = Path(error_file).read_text(encoding="utf-8") if error_file else ""
     text = text.rpartition("Failure # ")[2]
-    if _LOST_NODE in text:
-        return Failure("the node of its worker was lost", worker_died=False)
+    if any(message in text for message in _LOST_NODE):
+        return Failure("the node of its worker was lost", worker_died=False, node_lost=True)
     for message, reason in _DEATHS.items():
         if message in text:
             return Failure(reason, worker_died=True)

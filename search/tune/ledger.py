@@ -38,7 +38,6 @@ class LedgerTrial:
     last_start: float
     state: TrialState | None = None
     epochs: dict[int, dict[str, Any]] = field(default_factory=dict)
-    checkpoint: str = ""
     error: str = ""
     node: str = ""
     worker: str = ""
@@ -118,9 +117,6 @@ class Ledger:
     def retry(self, number: int, reason: str) -> None:
         """Record that the machine ended an attempt, and that the trial goes on in another."""
         self._append({"event": "retry", "number": number, "reason": reason})
-
-    def checkpoint(self, number: int, path: str) -> None:
-        self._append({"event": "checkpoint", "number": number, "path": path})
 
     def end(self, number: int, state: TrialState, error: str = "") -> None:
         event = {"event": "end", "number": number, "state": state.value, "error": error}
@@ -249,8 +245,6 @@ class Ledger:
         elif event["event"] == "footprint":
             trial.footprint = footprint_of(event)
             self.footprints.setdefault(event["architecture"], trial.footprint)
-        elif event["event"] == "checkpoint":
-            trial.checkpoint = event["path"]
         elif event["event"] == "retry":
             trial.num_retries, trial.error = trial.num_retries + 1, event["reason"]
         elif event["event"] == "end":

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,8 +16,13 @@ from search.config import StudyConfig
 from search.errors import DatasetError
 from search.goals import architecture_of
 from search.slots import Slots
+from search.tune.home import Home
+from search.tune.node_files import file_here, user_cache
 from trainables.contract import Augmentation, StepCost
 from trainables.parameters import OWN_BACKBONES, default_params
+
+if TYPE_CHECKING:
+    from search.tune.cluster import Cluster
 
 MAX_SIZES_TRIED = 4
 DROP_PATH_TRIED = 0.1
@@ -77,6 +81,7 @@ def probe_backbones(
     folder: Path | None,
     *,
     slots: Slots,
+    cluster: Cluster,
     dropping_paths: Collection[str] = (),
     trains: bool = True,
     default: Mapping[str, Any] = MappingProxyType({}),
@@ -89,6 +94,7 @@ def probe_backbones(
         sizes_px: The sides of the images there, smallest first; of many, the ends are tried.
         folder: The user's `--weights`, None to look in the local hub cache and the hub.
         slots: What one trial gets.
+        cluster: On whose nodes they run.
         dropping_paths: Backbones that can be asked for drop_path.
         trains: Whether some trials train the backbone.
         default: Complete params of the default recipe, to measure its footprint.
@@ -99,7 +105,8 @@ def probe_backbones(
     """
     wants = any(bool(value) for value in pretrained)
     sizes = list(sizes_px) if len(sizes_px) <= MAX_SIZES_TRIED else [sizes_px[0], sizes_px[-1]]
-    shared = {"num_threads": slots.num_threads, "folder": folder, "trains": trains}
+    shared: dict[str, Any] = {"num_threads": slots.num_threads, "folder": folder, "trains": trains}
+    shared["home"] = cluster.home
     calls = []
     for name, points in ends.items():
         drop_path = DROP_PATH_TRIED if name in dropping_paths else 0.0
@@ -110,13 +117,15 @@ def probe_backbones(
         given = {"name": name, "points": list(points), "num_classes": num_classes}
         own["default"] = dict(default) if default.get("backbone") == name else {}
         calls.append(given | {"sizes_px": sizes} | own | shared)
-    found = _run_probes(calls, slots)
+    found = _run_probes(calls, slots, cluster.label_selector)
     if problems := _problems(found, True in pretrained, folder):
         raise DatasetError("\n".join(problems))
     return found
 
 
-def _run_probes(calls: Sequence[dict[str, Any]], slots: Slots) -> tuple[Backbone, ...]:
+def _run_probes(
+    calls: Sequence[dict[str, Any]], slots: Slots, nodes: Mapping[str, str]
+) -> tuple[Backbone, ...]:
     """Run `_probe` with these arguments in workers, and give their memory back."""
     import ray
 
@@ -127,6 +136,7 @@ def _run_probes(calls: Sequence[dict[str, Any]], slots: Slots) -> tuple[Backbone
         num_cpus=slots.cpus,
         num_gpus=slots.gpus,
         max_calls=math.ceil(len(calls) / num_probers),  # then its worker gives its memory back
+        label_selector=dict(nodes),
     )(run)
     jobs: list[Any] = []
     for call in calls:
@@ -159,6 +169,7 @@ def _probe(
     num_threads: int,
     wants_weights: bool,
     folder: Path | None,
+    home: Home,
     drop_path: float,
     trains: bool,
     default: Mapping[str, Any],
@@ -167,11 +178,11 @@ def _probe(
     import ray
 
     from trainables.backbones import build_classifier
-    from trainables.weights import find_weights
 
     device = "cuda" if ray.get_gpu_ids() else "cpu"
     try:
-        weights = find_weights(name, folder) if wants_weights else None
+        source = home.find_weights(name, folder) if wants_weights else None
+        weights = file_here(source, home) if source else None
         params = default_params("classifier") | dict(points[-1]) | {"drop_path": drop_path}
         for size_px in sizes_px:
             build_classifier(params, num_classes, size_px, weights)
@@ -179,8 +190,8 @@ def _probe(
         footprints = footprints_of(default, num_classes, device) if default else {}
     except Exception as error:
         return Backbone(name, None, 0, f"{type(error).__name__}: {error}")
-    source = str(weights) if weights else None
-    return Backbone(name, source, costs[-1].num_parameters, "", mode, costs, footprints)
+    kept = str(source) if source else None
+    return Backbone(name, kept, costs[-1].num_parameters, "", mode, costs, footprints)
 
 
 def footprints_of(
@@ -218,7 +229,7 @@ def measure_backbone(
     from trainables.fastest import fastest_mode, known_mode
 
     ends = [default_params("classifier") | dict(point) for point in points]
-    question = (ends[-1], ends[-1]["size_px"], device, num_threads, _user_cache())
+    question = (ends[-1], ends[-1]["size_px"], device, num_threads, user_cache())
     arithmetic = fastest_mode(*question) if trains and thorough else known_mode(*question)
     costs = []
     for params in ends:
@@ -248,12 +259,6 @@ def _seconds_to_load(size_px: int) -> float:
     for k in range(NUM_IMAGES_LOADED):
         augment(image, out, Augmentation(0.5), image_rng(0, 0, k))
     return (time.process_time() - begin) / NUM_IMAGES_LOADED
-
-
-def _user_cache() -> Path:
-    """Return where this machine's user keeps what can be measured again."""
-    folder = os.environ.get("XDG_CACHE_HOME")
-    return (Path(folder) if folder else Path.home() / ".cache") / "seed-search"
 
 
 def missing_weights_warning(backbones: Sequence[Backbone], pretrained: Sequence[Any]) -> str:

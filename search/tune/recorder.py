@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from ray.tune.experiment import Trial
 from search.errors import TrialError
 from search.goals import footprint_of
 from search.records import TrialState
-from search.tune.checkpoints import remove_replaced
+from search.tune.checkpoints import Checkpoints
 from search.tune.failures import read_failure
 from search.tune.ledger import Ledger
 from search.tune.unsaved import Unsaved, leave_unsaved
@@ -22,6 +22,8 @@ OnChange = Callable[[Ledger, str, int], None]
 """Called with the ledger, the event ("start", "epoch", "retry", "end") and the trial's number."""
 
 NUM_TROUBLES_TO_GIVE_UP = 3
+MAX_NODES_LOST = 20
+"""By one trial: spot machines come and go, but a training may also be what ends them."""
 
 
 class Recorder(Unsaved, Callback):
@@ -29,6 +31,7 @@ class Recorder(Unsaved, Callback):
 
     Args:
         state_of: (trial, worker died for good) -> how a trial ended.
+        checkpoints: Of this stage; those of trials that have ended are removed.
         logs: Folder for the tracebacks of failed trials.
         say: Told in a sentence what the user should know at once.
 
@@ -42,16 +45,19 @@ class Recorder(Unsaved, Callback):
         self,
         ledger: Ledger,
         state_of: Callable[[Trial, bool], TrialState],
+        checkpoints: Checkpoints,
         logs: Path,
         on_change: OnChange,
         say: Callable[[str], None],
     ) -> None:
         self._ledger = ledger
         self._state_of = state_of
+        self._checkpoints = checkpoints
         self._logs = logs
         self._on_change = on_change
         self._say = say
         self._open: set[int] = set()
+        self._num_nodes_lost: Counter[int] = Counter()
         self._num_troubles = 0
         self.trouble = ""
         self.fault: Exception | None = None
@@ -102,21 +108,18 @@ class Recorder(Unsaved, Callback):
         if result.get("traceback"):
             self._write_log(number, result["traceback"])
 
-    def on_checkpoint(
-        self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: Any, **_: Any
-    ) -> None:
-        number = trial.config["number"]
-        before = self._ledger.trials[number].checkpoint
-        self._note("checkpoint", number, checkpoint.path)
-        if self.fault is None:
-            remove_replaced(before, checkpoint.path)
-
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        """Note a retry; after a second death the batches are forwarded in smaller pieces."""
+        """Note a retry; after a second death the batches are forwarded in smaller pieces.
+
+        That its node was lost is held against no trial, unless one loses them again and again.
+        """
         failure, number = read_failure(trial.error_file), trial.config["number"]
         memory = trial.config["memory_bytes"]
         if failure.worker_died and trial.num_failures > 1 and memory:
             trial.config["memory_bytes"] = memory // 2
+        self._num_nodes_lost[number] += failure.node_lost
+        if failure.node_lost and self._num_nodes_lost[number] <= MAX_NODES_LOST:
+            trial.run_metadata.num_failures -= 1
         self._note("retry", number, failure.reason)
 
     def on_trial_complete(
@@ -152,8 +155,8 @@ class Recorder(Unsaved, Callback):
         self._open.discard(number)
         self._note("end", number, state, error)
         needed = state is TrialState.INTERRUPTED or trial.config["keep_model"]
-        if self.fault is None and not needed and self._ledger.trials[number].checkpoint:
-            shutil.rmtree(self._ledger.trials[number].checkpoint, ignore_errors=True)
+        if self.fault is None and not needed:
+            self._checkpoints.remove(number)
 
     def _note_footprint(
         self, number: int, config: Mapping[str, Any], values: Mapping[str, float] | None
@@ -168,7 +171,7 @@ class Recorder(Unsaved, Callback):
             return
         try:
             getattr(self._ledger, event)(number, *values)
-            if event not in ("checkpoint", "footprint"):
+            if event != "footprint":
                 self._on_change(self._ledger, event, number)
         except Exception as error:
             self.fault = error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from search.goals import architecture_of
 from search.records import TrialRecord, TrialState, fingerprint
 from search.results import ResultsFolder
 from search.slots import Slots
+from search.tune.cluster import Cluster
 from search.tune.engine import RequestSearch, run_tune
 from search.tune.ledger import Ledger
 from search.tune.preflight import Backbone
@@ -38,6 +39,7 @@ class Runner:
         say: Told in a sentence what the user should know at once.
         notify: Told in a sentence what matters only now, such as why a trial waits.
         disk_reason: Says why no more may be written, "" while there is room.
+        count_slots: Returns how many trainings the cluster holds now.
     """
 
     config: StudyConfig
@@ -50,6 +52,8 @@ class Runner:
     say: Callable[[str], None] = print
     notify: Callable[[str], None] = print
     disk_reason: Callable[[], str] = str
+    cluster: Cluster = field(default_factory=Cluster)
+    count_slots: Callable[[], int] = int
 
     @property
     def footprints(self) -> dict[str, dict[str, float]]:
@@ -67,7 +71,6 @@ class Runner:
         *,
         stop_epoch: int | None = None,
         keep_model: bool = False,
-        resume_from: str = "",
         footprint: Mapping[str, float] | None = None,
     ) -> Request:
         """Describe one training: what the space left out is as in the default recipe.
@@ -92,7 +95,6 @@ class Runner:
             num_threads=self.slots.num_threads if self.slots else 1,
             mode=backbone.mode,
             memory_bytes=self.slots.memory_bytes if self.slots else None,
-            resume_from=resume_from,
             keep_model=keep_model,
             architecture="" if footprint is None else architecture_of(params),
             footprint=dict(footprint or {}),
@@ -126,6 +128,8 @@ class Runner:
                 training_set=self.images,
                 num_trials=num_trials,
                 slots=self.slots,
+                cluster=self.cluster,
+                count_slots=self.count_slots,
                 should_stop=must_stop,
                 on_change=self._timing_the_start(),
                 say=self.say,
@@ -151,12 +155,7 @@ class Runner:
         identity = fingerprint([(r.params, r.seed, r.max_epochs, r.stop_epoch) for r in requests])
         ledger = Ledger(folder / f"events-{identity}.jsonl", *objective)
         done = {trial.number for trial in ledger.finished()}
-        checkpoints = {number: trial.checkpoint for number, trial in ledger.trials.items()}
-        waiting = [
-            replace(request, resume_from=checkpoints.get(request.number, ""))
-            for request in requests
-            if request.number not in done
-        ]
+        waiting = [request for request in requests if request.number not in done]
         searcher = RequestSearch(waiting)
         self.run(stage, ledger, searcher, FIFOScheduler(), len(waiting), should_stop)
         self.clock.check()

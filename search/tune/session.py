@@ -9,7 +9,7 @@ import shlex
 import sys
 import threading
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from search.clock import leave_at_once, write_raw
 from search.errors import ResourceError, TrialError
@@ -20,6 +20,9 @@ from search.tune.workers import (
     start_servers,
     start_workers,
 )
+
+if TYPE_CHECKING:
+    from search.tune.cluster import Cluster
 
 _QUIET = {
     # Every one of these costs seconds, disk or lines on the terminal in a plain set-up.
@@ -40,6 +43,13 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 
+
+_FOR_WORKERS = (
+    "MALLOC_ARENA_MAX",
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S",
+    "SEED_SEARCH_CHECKPOINT_SECONDS",
+)
+"""Sent to the workers of a cluster that is joined; those of our own inherit every variable."""
 
 SERVERS = ("gcs_server", "raylet")
 WATCH_SECONDS = 0.5
@@ -62,6 +72,7 @@ class RaySession:
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self._watched: tuple[tuple[str, Any], ...] = ()
+        self._cluster: Cluster | None = None
 
     def start(self) -> None:
         """Begin starting in the background, workers that import torch and timm included."""
@@ -72,6 +83,20 @@ class RaySession:
         """Wait until ray is imported: two threads importing it at once break it."""
         if self._thread is not None:
             self._imported.wait()
+
+    @property
+    def cluster(self) -> Cluster:
+        """The nodes; waits until they can be asked.
+
+        Raises:
+            ResourceError: See `wait`.
+        """
+        self.wait()
+        if self._cluster is None:
+            from search.tune.cluster import Cluster
+
+            self._cluster = Cluster() if self.address == "local" else Cluster.joined()
+        return self._cluster
 
     def wait(self) -> None:
         """Wait until trials can run.
@@ -136,7 +161,7 @@ class RaySession:
 
         level = logging.INFO if self._verbose else logging.ERROR
         is_own = self.address == "local"
-        environment = _runtime_env()
+        environment = _runtime_env() if is_own else _variables_of_workers()
         start_servers(
             lambda: ray.init(
                 address=self.address,
@@ -187,7 +212,11 @@ def _servers() -> tuple[tuple[str, Any], ...]:
     return tuple((name, processes[name][0].process) for name in SERVERS if name in processes)
 
 
-def _runtime_env() -> dict[str, str] | None:
+def _variables_of_workers() -> dict[str, Any]:
+    return {"env_vars": {name: os.environ[name] for name in _FOR_WORKERS if name in os.environ}}
+
+
+def _runtime_env() -> dict[str, Any] | None:
     """Return what workers need to start at all.
 
     Ray starts them through a shell without quoting the interpreter's path; in a folder such as
@@ -195,18 +224,3 @@ def _runtime_env() -> dict[str, str] | None:
     """
     quoted = shlex.quote(sys.executable)
     return None if quoted == sys.executable else {"py_executable": quoted}
-
-
-def cluster_resources() -> tuple[float, float]:
-    """Return the cluster's CPUs and GPUs."""
-    import ray
-
-    total = ray.cluster_resources()
-    return float(total.get("CPU", 0)), float(total.get("GPU", 0))
-
-
-def cluster_memory() -> float:
-    """Return the bytes that Ray lends to workers, on all nodes together."""
-    import ray
-
-    return float(ray.cluster_resources().get("memory", 0))

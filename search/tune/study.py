@@ -134,15 +134,10 @@ def _make_searcher(
     config = runner.config
 
     def make_config(number: int, searched: dict[str, Any]) -> dict[str, Any]:
-        past = ledger.trials.get(number)
-        resume_from = past.checkpoint if past else ""
         network = _network(config, searched)
         footprint = ledger.footprints.get(network) or runner.footprints.get(network) or {}
         seed = config.seed + number
-        request = runner.request(
-            number, searched, seed, resume_from=resume_from, footprint=footprint
-        )
-        return request.to_config()
+        return runner.request(number, searched, seed, footprint=footprint).to_config()
 
     def ended(trial_id: str, number: int, result: dict[str, Any] | None, error: bool) -> TrialState:
         return state_of(
@@ -184,7 +179,7 @@ def _raise_if_nothing_to_rank(ledger: Ledger, results: ResultsFolder) -> None:
         reason, count = reasons.most_common(1)[0]
         raise TrialError(
             f"all {len(ended)} trials failed, {count} of them with: {reason}. "
-            f"Logs: {results.study / 'logs'}. Mend the cause, then start again with --fresh."
+            f"Logs: {results.logs}. Mend the cause, then start again with --fresh."
         )
     states = {trial.state for trial in ledger.trials.values() if trial.epochs}
     if infeasible and states <= {TrialState.INFEASIBLE, TrialState.FAILED}:

@@ -8,11 +8,9 @@ import importlib
 import os
 import platform
 import sys
-import tempfile
 import time
 import traceback
-import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -23,11 +21,16 @@ from ray import tune
 from search.errors import DatasetError
 from search.goals import Constraint, Goals
 from search.records import Ids, ImageCache
+from search.tune.checkpoints import CHECKPOINT, Checkpoints
+from search.tune.home import HERE, Home
+from search.tune.node_files import features_here, file_here, images_here
 from trainables.contract import EpochReport, TrialInputs
 from trainables.parameters import TRAINABLES
 
-CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_SECONDS = float(os.environ.get("SEED_SEARCH_CHECKPOINT_SECONDS", "30"))
+
+
+UNREADABLE = "a checkpoint was unreadable: its training began again at the first epoch"
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class TrainingSet:
     """Which images a training may see. There is no test field.
 
     Attributes:
+        cache, feature_store: On the study's node; other nodes have their own.
         val: Empty when the winner is retrained on train + val.
         feature_store: Folder in which trials share the features of frozen backbones.
     """
@@ -43,6 +47,7 @@ class TrainingSet:
     train: Ids
     val: Ids
     feature_store: Path
+    home: Home = HERE
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,9 @@ class Request:
         number: Of the trial; the ledger's key.
         params: Complete hyperparameters.
         searched: The active params of the space, as tables show them.
+        weights: File of pretrained weights on the study's node, None for random ones.
         mode: Arithmetic of the backbone; memory_bytes: what batches may take; see TrialInputs.
-        keep_model: Give the trained model back as the last checkpoint.
+        keep_model: Leave the trained model beside the checkpoint.
         architecture: Name of its network where its footprint is asked for, "" where it is not.
         footprint: Metric -> value, where it is known already; {} to measure it.
         constraints: Metric, sign and bound of each limit to keep.
@@ -71,7 +77,6 @@ class Request:
     num_threads: int
     mode: str = ""
     memory_bytes: int | None = None
-    resume_from: str = ""
     keep_model: bool = False
     architecture: str = ""
     footprint: dict[str, float] = field(default_factory=dict)
@@ -81,8 +86,10 @@ class Request:
         return asdict(self)
 
 
-def run_request(config: dict[str, Any], training_set: TrainingSet) -> None:
-    """Train one request, as Ray Tune calls it.
+def run_request(
+    config: dict[str, Any], training_set: TrainingSet, checkpoints: Checkpoints
+) -> None:
+    """Train one request, as Ray Tune calls it, from its checkpoint if it has one.
 
     A configuration that fails (diverges, runs out of memory, is impossible) reports its reason
     and ends in peace; only what the machine does to a worker reaches Ray as an error, and is
@@ -90,7 +97,9 @@ def run_request(config: dict[str, Any], training_set: TrainingSet) -> None:
     """
     request = Request(**config)
     try:
-        _train(request, training_set)
+        with checkpoints.newest(request.number) as (resume_from, is_damaged):
+            warning = UNREADABLE if is_damaged else ""
+            _train(request, training_set, checkpoints, resume_from, warning)
     except Exception as error:
         if is_fault_of_machine(error):
             raise
@@ -122,50 +131,50 @@ def _give_memory_back() -> None:
         trim(0)
 
 
-def _train(request: Request, training_set: TrainingSet) -> None:
+def _train(
+    request: Request,
+    training_set: TrainingSet,
+    checkpoints: Checkpoints,
+    resume_from: Path | None,
+    warning: str,
+) -> None:
     from search.data.loader import open_trial_data
 
     module = importlib.import_module(f"trainables.{request.trainable}")
     _spare_the_imports()
-    device = _device()
+    device, home = _device(), training_set.home
+    cache = images_here(training_set.cache, home)
+    size_px = request.params["size_px"]
     data = open_trial_data(
-        training_set.cache,
-        training_set.train,
-        training_set.val,
-        size_px=request.params["size_px"],
-        device=device,
+        cache, training_set.train, training_set.val, size_px=size_px, device=device
     )
     where = {"node": platform.node(), "worker": str(os.getpid())}
     news = _measure_footprint(request, len(data.classes), device)
     if reason := _faults(request, news):
         tune.report(news | {"infeasible": reason})
         return
-    inputs, warning = _inputs(request, data, device), ""
-    if inputs.resume_from is None and _checkpoints(request):
-        warning = "a checkpoint was unreadable: its training began again at the first epoch"
     saved_at = time.monotonic()
 
     def report(epoch: EpochReport, save: Callable[[Path], None]) -> None:
         nonlocal saved_at, warning, news
-        metrics = asdict(epoch) | where | {"warning": warning} | news
+        # Returns when the ledger has it, so that a checkpoint is never ahead of the ledger.
+        tune.report(asdict(epoch) | where | {"warning": warning} | news)
         warning, news = "", {}
         # The last epoch of a kept model is followed at once by the model itself.
         if time.monotonic() - saved_at < CHECKPOINT_SECONDS or epoch.epoch >= request.stop_epoch:
-            tune.report(metrics)
             return
         saved_at = time.monotonic()
         try:
-            with tempfile.TemporaryDirectory(prefix="seed-search-") as folder:
-                save(Path(folder) / CHECKPOINT)
-                tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(folder))
+            checkpoints.keep(request.number, lambda folder: save(folder / CHECKPOINT))
         except (OSError, RuntimeError) as error:  # torch has no error of its own for a full disk
-            reason = f"checkpoints cannot be written ({str(error).splitlines()[0]}): "
-            reason += "a training that is interrupted now begins again"
-            tune.report(metrics | {"warning": reason})
+            warning = f"checkpoints cannot be written ({str(error).splitlines()[0]}): "
+            warning += "a training that is interrupted now begins again"
 
-    model = module.train(replace(inputs, feature_store=training_set.feature_store), report)
+    inputs = _inputs(request, data, device, resume_from, home)
+    feature_store = features_here(training_set.feature_store, cache, home)
+    model = module.train(replace(inputs, feature_store=feature_store), report)
     if request.keep_model:
-        _give_back(model, request, training_set.cache)
+        _give_back(model, request, cache, checkpoints)
 
 
 def _measure_footprint(request: Request, num_classes: int, device: str) -> dict[str, Any]:
@@ -183,7 +192,9 @@ def _faults(request: Request, measured: dict[str, Any]) -> str:
     return Goals((), constraints).faults(request.footprint or measured)
 
 
-def _inputs(request: Request, data: Any, device: str) -> TrialInputs:
+def _inputs(
+    request: Request, data: Any, device: str, resume_from: Path | None, home: Home
+) -> TrialInputs:
     return TrialInputs(
         params=request.params,
         data=data,
@@ -191,8 +202,8 @@ def _inputs(request: Request, data: Any, device: str) -> TrialInputs:
         seed=request.seed,
         device=device,
         num_threads=request.num_threads,
-        weights=Path(request.weights) if request.weights else None,
-        resume_from=_resume_file(request),
+        weights=file_here(Path(request.weights), home) if request.weights else None,
+        resume_from=resume_from,
         stop_epoch=request.stop_epoch,
         mode=request.mode,
         memory_bytes=request.memory_bytes,
@@ -205,32 +216,7 @@ def _device() -> str:
     return "cuda" if ray.get_runtime_context().get_accelerator_ids().get("GPU") else "cpu"
 
 
-def _resume_file(request: Request) -> Path | None:
-    """Return the newest readable checkpoint: an earlier attempt's, or an earlier process's."""
-    return readable_checkpoint(_checkpoints(request))
-
-
-def _checkpoints(request: Request) -> list[Path]:
-    latest = tune.get_checkpoint()
-    folders = [latest.path if latest else "", request.resume_from]
-    return [Path(folder) / CHECKPOINT for folder in folders if folder]
-
-
-def readable_checkpoint(files: Sequence[Path]) -> Path | None:
-    """Return the first file that is whole."""
-    return next((file for file in files if _is_whole(file)), None)
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    """Tell whether a checkpoint can be read: torch writes a zip file with checksums."""
-    try:
-        with zipfile.ZipFile(checkpoint) as file:
-            return file.testzip() is None
-    except (OSError, zipfile.BadZipFile):
-        return False
-
-
-def _give_back(model: Any, request: Request, cache: ImageCache) -> None:
+def _give_back(model: Any, request: Request, cache: ImageCache, checkpoints: Checkpoints) -> None:
     from trainables.saved import describe, save_model
 
     info = describe(
@@ -242,6 +228,4 @@ def _give_back(model: Any, request: Request, cache: ImageCache) -> None:
         fit=cache.fit,
         trainable=request.trainable,
     )
-    with tempfile.TemporaryDirectory(prefix="seed-search-") as folder:
-        save_model(model, Path(folder), info)
-        tune.report({"model": True}, checkpoint=tune.Checkpoint.from_directory(folder))
+    checkpoints.keep(request.number, lambda folder: save_model(model, folder, info))

@@ -17,6 +17,8 @@ SYSTEM_CONFIG: dict[str, Any] = {
 
 _SECONDS_TO_ASK = 0.2  # a request arrives sooner, a worker starts later
 NUM_STARTS = 3
+SECONDS_TO_START = 60.0
+"""After which a worker is no longer starting, but has no room."""
 
 
 def start_servers(start: Callable[[], object]) -> None:
@@ -52,10 +54,12 @@ def let_workers_start() -> None:
 
     Tune would give it that, and send the new worker away as soon as it is up. Where trials are
     shorter than the start of a process, one worker did all of them, and the other cores nothing.
-    The free worker goes to a trial without one; where none will come, it may be taken after all.
+    The free worker goes to a trial without one; where none will come, it may be taken after all,
+    likewise where a trial waits so long that its own has no room, as when a node was lost.
     """
     from ray.tune.execution.tune_controller import TuneController
 
+    waiting: dict[str, float] = {}  # trial id -> when a free worker was first refused to it
     reuse = TuneController._maybe_reuse_cached_actor
     if reuse.__module__ == __name__:
         return
@@ -65,7 +69,9 @@ def let_workers_start() -> None:
             return bool(reuse(self, trial))
         others = [t for t in self._pending_trials if t not in self._trial_to_actor]
         if not others:
-            return self._search_alg.is_finished() and bool(reuse(self, trial))
+            asked = waiting.setdefault(trial.trial_id, time.monotonic())
+            is_late = time.monotonic() - asked > SECONDS_TO_START
+            return (is_late or self._search_alg.is_finished()) and bool(reuse(self, trial))
         other = min(others, key=lambda t: t.config["number"])
         if self._actor_cache.has_cached_object(other.placement_group_factory):
             if other in self._staged_trials:

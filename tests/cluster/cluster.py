@@ -23,7 +23,10 @@ RAY = f"{HOME}/.venv/bin/ray"
 CONFIG = "/root/cluster.yaml"  # on the laptop, from where `ray up` is called
 
 # nohup and setsid: it outlives this ssh session, and its terminal.
-SUBMIT = "cd ~/seed-search && nohup setsid -f .venv/bin/python {command} > {log} 2>&1 < /dev/null"
+SUBMIT = (
+    "cd ~/seed-search && {environment} nohup setsid -f .venv/bin/python {command}"
+    " > {log} 2>&1 < /dev/null"
+)
 
 UP_SECONDS = 240.0
 JOIN_SECONDS = 240.0
@@ -66,15 +69,16 @@ class Cluster:
         command = shlex.join([f"{VENV}/bin/ray", *arguments])
         return self.laptop.run(f"cd {shlex.quote(str(REPO))} && {command}", timeout=timeout).stdout
 
-    def submit(self, *arguments: str, log: str = "run.log") -> Job:
+    def submit(self, *arguments: str, log: str = "run.log", environment: str = "") -> Job:
         """Start a study on the head, as the README says, and return at once.
 
         Args:
             arguments: Of `python -m search.run`, without --address.
             log: Name of the file in ~/seed-search for what it says; another for each study.
+            environment: NAME=value of variables, for the driver.
         """
         command = shlex.join(["-m", "search.run", *arguments, "--address", "auto"])
-        self.ray("exec", CONFIG, SUBMIT.format(command=command, log=log))
+        self.ray("exec", CONFIG, SUBMIT.format(command=command, log=log, environment=environment))
         return Job(self.head, log)
 
     def nodes(self) -> dict[str, bool]:

@@ -59,13 +59,16 @@ def end_of(process: subprocess.Popen[str], code: int, says: str = "") -> str:
 
 
 @pytest.mark.timeout(900)  # the command runs six times: two minutes on an idle machine
-def test_what_is_finished_outlives_kills_in_every_stage(tmp_path: Path) -> None:
+def test_what_is_finished_outlives_kills_in_every_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEED_SEARCH_CHECKPOINT_SECONDS", "0")  # one at every epoch
     make_study(tmp_path)
     flags = ("--space", "tiny.yaml", "--trials", "6")
     process = start_search(tmp_path, *flags)
 
     # A worker in mid-epoch: its trial is tried again, the study goes on.
-    wait_for(lambda: any(e["event"] == "epoch" for e in events(tmp_path)))
+    wait_for(lambda: any(e["event"] == "epoch" and e["epoch"] > 2 for e in events(tmp_path)))
     os.kill(int(events(tmp_path)[-1]["worker"]), signal.SIGKILL)
     wait_for(lambda: any(e["event"] == "retry" for e in events(tmp_path)))
     second = run_search(tmp_path, *flags)
@@ -99,6 +102,10 @@ def test_what_is_finished_outlives_kills_in_every_stage(tmp_path: Path) -> None:
     starts = Counter(e["number"] for e in searched if e["event"] == "start")
     assert all(starts[number] == 1 for number in done), "no finished trial is trained again"
     assert done.items() <= finished(tmp_path).items()
+    trained = Counter((e["number"], e["epoch"]) for e in searched if e["event"] == "epoch")
+    again = sum(count - 1 for count in trained.values())
+    num_cuts = sum(e["event"] == "retry" for e in searched) + sum(starts.values()) - len(starts)
+    assert again <= num_cuts, "a trial goes on from its checkpoint: an epoch at most is lost"
     summary = json.loads((tmp_path / "results" / "tiny" / "summary.json").read_text())
     assert sum(summary["trials"].values()) == 6
     assert summary["trials"]["interrupted"] == summary["trials"]["failed"] == 0

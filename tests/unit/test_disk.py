@@ -9,10 +9,7 @@ from pathlib import Path
 import pytest
 
 from search.disk import DiskWatch, disk_faults, folder_bytes
-from search.records import TrialState
 from search.results import ResultsFolder, open_results
-from search.tune.checkpoints import remove_leftovers, remove_replaced
-from search.tune.ledger import Ledger
 
 SIZE = 3_000_000
 
@@ -55,33 +52,6 @@ def test_what_has_no_room_is_said_with_numbers() -> None:
     full = disk_faults(parts, 10**8, 0, None)
     assert "need 660 MB of disk (checkpoints 600 MB, report 60 MB), got 100 MB to spare" in full
     assert "resources.disk_gb allows, got 0.7" in disk_faults(parts, 10**9, 10**8, 0.7)
-
-
-def test_checkpoints_that_no_trial_goes_on_from_are_removed(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "events.jsonl", "val_accuracy", "maximize")
-    ray = tmp_path / "ray"
-    kept = write(ray / "search-1" / "00003-x" / "checkpoint_000001" / "checkpoint.pt").parent
-    older = write(ray / "search-1" / "00003-x" / "checkpoint_000000" / "checkpoint.pt").parent
-    orphan = write(ray / "search-1" / "00004-x" / "checkpoint_000000" / "checkpoint.pt").parent
-    other = write(ray / "confirm-1" / "00000-x" / "checkpoint_000000" / "checkpoint.pt").parent
-    ledger.start(3, {}, 0)
-    ledger.checkpoint(3, str(kept))
-    ledger.end(3, TrialState.INTERRUPTED)
-    remove_leftovers(ray, "search", ledger)
-    assert kept.is_dir()
-    assert other.is_dir(), "another stage has another ledger"
-    assert not older.exists()
-    assert not orphan.exists()
-
-
-def test_a_checkpoint_goes_with_the_next(tmp_path: Path) -> None:
-    before = write(tmp_path / "search-1" / "00003-x" / "checkpoint_000001" / "c.pt").parent
-    now = write(tmp_path / "search-2" / "00003-y" / "checkpoint_000000" / "c.pt").parent
-    remove_replaced("", str(now))
-    remove_replaced(str(now), str(now))
-    assert now.is_dir()
-    remove_replaced(str(before), str(now))
-    assert not before.exists()
 
 
 FULL_DISK = """

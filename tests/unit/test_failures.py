@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,10 +12,11 @@ from ray.tune.experiment import Trial
 
 from search.errors import DatasetError
 from search.records import TrialState
+from search.tune.checkpoints import Checkpoints
 from search.tune.failures import Failure, read_failure
 from search.tune.ledger import Ledger
-from search.tune.recorder import NUM_TROUBLES_TO_GIVE_UP, Recorder
-from search.tune.worker import CHECKPOINT, is_fault_of_machine, readable_checkpoint
+from search.tune.recorder import MAX_NODES_LOST, NUM_TROUBLES_TO_GIVE_UP, Recorder
+from search.tune.worker import is_fault_of_machine
 from trainables.contract import NonFiniteLossError
 
 MEMORY = 1000
@@ -66,7 +68,9 @@ def make_recorder(folder: Path, seen: list[tuple[str, int]]) -> Recorder:
     def ended(trial: Trial, failed: bool) -> TrialState:
         return TrialState.FAILED if failed else TrialState.COMPLETE
 
-    return Recorder(ledger, ended, folder / "logs", on_change, print)
+    return Recorder(
+        ledger, ended, Checkpoints(folder / "checkpoints"), folder / "logs", on_change, print
+    )
 
 
 @pytest.mark.parametrize(
@@ -83,7 +87,7 @@ def test_what_ended_the_last_attempt(
 ) -> None:
     file = tmp_path / "error.txt"
     file.write_text(f"Failure # 1 (at noon)\nValueError: old\nFailure # 2 (at one)\n{error}\n")
-    assert read_failure(str(file)) == Failure(reason, worker_died)
+    assert read_failure(str(file)) == Failure(reason, worker_died, node_lost=error == LOST)
     assert read_failure(None) == Failure("no message", False)
 
 
@@ -122,6 +126,19 @@ def test_a_trial_whose_workers_died_has_failed_and_says_why(
     assert (tmp_path / "logs" / "trial-3.txt").exists()
 
 
+def test_that_its_node_was_lost_is_held_against_no_trial_for_a_long_time(
+    tmp_path: Path, recorder: Recorder
+) -> None:
+    trial: Any = FakeTrial(tmp_path, 3, LOST)
+    trial.run_metadata = SimpleNamespace(num_failures=0)
+    recorder.on_trial_start(0, [], trial)
+    for _ in range(MAX_NODES_LOST + 2):
+        trial.run_metadata.num_failures += 1  # as Tune counts, before it asks whether to retry
+        recorder.on_trial_recover(0, [], trial)
+    assert trial.run_metadata.num_failures == 2, "only the last two count"
+    assert recorder._ledger.trials[3].num_retries == MAX_NODES_LOST + 2
+
+
 def test_a_trial_that_the_disk_stopped_can_go_on_and_three_in_a_row_are_enough(
     tmp_path: Path, recorder: Recorder
 ) -> None:
@@ -144,20 +161,3 @@ def test_a_listener_that_fails_is_no_fault_of_a_trial(tmp_path: Path) -> None:
     recorder.on_trial_complete(0, [], trial)
     assert "must be writable" in str(recorder.fault)
     assert seen == [("start", 0)]
-
-
-def test_the_newest_checkpoint_that_can_be_read_is_taken(tmp_path: Path) -> None:
-    folders = [tmp_path / "new", tmp_path / "old"]
-    files = [folder / CHECKPOINT for folder in folders]
-    assert readable_checkpoint(files) is None
-    for folder, file in zip(folders, files, strict=True):
-        folder.mkdir()
-        torch.save({"epoch": 3, "model": torch.zeros(1000)}, file)
-    assert readable_checkpoint(files) == files[0]
-    whole = files[0].read_bytes()
-    files[0].write_bytes(whole[: len(whole) // 2])
-    assert readable_checkpoint(files) == files[1]
-    flipped = bytearray(whole)
-    flipped[len(whole) // 2] ^= 255
-    files[0].write_bytes(bytes(flipped))
-    assert readable_checkpoint(files) == files[1], "a checksum tells"

@@ -11,6 +11,7 @@ import pytest
 
 from search.goals import architecture_of
 from search.records import TrialState
+from search.tune.checkpoints import Checkpoints
 from search.tune.engine import state_of
 from search.tune.ledger import Ledger
 from search.tune.recorder import Recorder
@@ -34,7 +35,12 @@ def recorder_over(ledger: Ledger, seen: list[str]) -> Recorder:
         )  # fmt: skip
 
     return Recorder(
-        ledger, ended, ledger.path.parent, lambda _, event, n: seen.append(event), print
+        ledger,
+        ended,
+        Checkpoints(ledger.path.parent / "checkpoints"),
+        ledger.path.parent,
+        lambda _, event, n: seen.append(event),
+        print,
     )
 
 

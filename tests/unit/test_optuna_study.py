@@ -53,7 +53,6 @@ def ledger(tmp_path: Path) -> Ledger:
     fill(ledger, 2, SGD, [])
     ledger.end(2, TrialState.FAILED, "loss is nan")
     fill(ledger, 3, ADAMW | {"lr": 0.05}, [0.6, 0.65])
-    ledger.checkpoint(3, "there")
     ledger.end(3, TrialState.INTERRUPTED)
     fill(ledger, 5, SGD | {"depth": 6}, [0.7, 0.75, 0.9])
     ledger.end(5, TrialState.COMPLETE)

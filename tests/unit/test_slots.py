@@ -33,15 +33,26 @@ def test_slots(
     have: tuple[float, float],
     expected: tuple[float, int],
 ) -> None:
-    slots = plan_slots(*wanted, *have)
+    slots = plan_slots(*wanted, [have])
     assert (slots.gpus, slots.count) == expected
     assert slots.num_threads == max(1, int(wanted[0]))
 
 
 @pytest.mark.parametrize(("cpus", "gpus"), [(4, 0), (1, 2), (1, 0.75)])
 def test_a_trial_that_never_fits_is_an_error_not_pending_for_ever(cpus: float, gpus: float) -> None:
-    with pytest.raises(ResourceError, match="must fit the cluster"):
-        plan_slots(cpus, gpus, "auto", 2, 0 if gpus == 0.75 else 1)
+    with pytest.raises(ResourceError, match="must fit this machine"):
+        plan_slots(cpus, gpus, "auto", [(2, 0 if gpus == 0.75 else 1)])
+
+
+def test_a_trial_runs_on_one_node() -> None:
+    """Three desktops of six CPUs hold three trials of four, though they have eighteen in all."""
+    slots = plan_slots(4, 0, "auto", [(6, 0), (6, 0), (6, 0)])
+    assert slots.count == 3
+    assert slots.merged() == Slots(4, 0, 1), "a training alone has one node's slots, not all"
+    assert plan_slots(2, 0, "auto", [(0, 0), (6, 0), (2, 0)]).merged().cpus == 6
+    assert plan_slots(1, "auto", "auto", [(4, 0), (4, 1)]).count == 4, "where the GPU is"
+    with pytest.raises(ResourceError, match="must fit one of 2 nodes"):
+        plan_slots(4, 0, "auto", [(3, 0), (3, 0)])
 
 
 def test_a_slot_has_its_share_of_memory_but_for_the_libraries() -> None:
