@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from tests.cluster.hosts import Host, HostError, Hosts
+from tests.cluster.hosts import Host, Hosts
+from tests.cluster.namespaces import HostError
 
 REPO = Path(__file__).resolve().parents[2]
 VENV = (REPO / ".venv").resolve()
