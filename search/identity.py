@@ -52,18 +52,35 @@ def refuse_other_study(config: StudyConfig, results: ResultsFolder) -> None:
     Raises:
         ResultsError: With every setting that differs.
     """
-    now = study_identity(config)
     before = results.read_marker("study").get("identity")
+    way_out = (
+        "Use --fresh to start anew (the old folder is kept under a dated name), or "
+        "--results to name another folder."
+    )
+    refuse_other_identity(config, before, str(results.root), way_out)
+
+
+def refuse_other_identity(
+    config: StudyConfig, before: Mapping[str, Any] | None, where: str, way_out: str
+) -> None:
+    """Refuse to go on with another study.
+
+    Args:
+        before: What is noted there, None for nothing.
+        where, way_out: For the message: what holds it, and what to do.
+
+    Raises:
+        ResultsError: With every setting that differs.
+    """
+    now = study_identity(config)
     if before is not None and before != now:
         names = sorted(n for n in before.keys() | now.keys() if before.get(n) != now.get(n))
         changes = "\n".join(
             f"  {n}: there {_show(before, n)}, now {_show(now, n)}" for n in names[:20]
         )
         raise ResultsError(
-            f"{results.root}: must hold this very study, got one that differs in\n{changes}\n"
-            f"{_LONGER if 'budget.max_epochs' in names else ''}"
-            "Use --fresh to start anew (the old folder is kept under a dated name), or "
-            "--results to name another folder."
+            f"{where}: must hold this very study, got one that differs in\n{changes}\n"
+            f"{_LONGER if 'budget.max_epochs' in names else ''}{way_out}"
         )
 
 

@@ -116,6 +116,11 @@ class ResultsFolder:
     def export(self) -> Path:
         return self.root / "export"
 
+    @property
+    def not_kept(self) -> tuple[Path, ...]:
+        """What is made anew where it is missing, and is no part of the results elsewhere."""
+        return (self.data / "cache", self.features, self.ray)
+
     def marker(self, stage: str) -> Path:
         return self.root / ".stages" / f"{stage}.json"
 

@@ -10,7 +10,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,6 +27,8 @@ from search.finished import is_finished
 from search.folder_lock import FolderLock
 from search.identity import refuse_other_study, write_study
 from search.intake import check_images_suffice, check_request, fetch, keep_done_trials
+from search.mirror import Mirror
+from search.mirroring import Mirroring, open_mirror, pull
 from search.plan import print_plan
 from search.records import write_json
 from search.results import ResultsFolder, open_results, set_aside
@@ -55,6 +57,7 @@ class _Flags:
     fresh: bool
     warm_start: Path | None
     dry_run: bool
+    storage: str | None
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -81,6 +84,7 @@ def main(
     warm_start: Annotated[
         Path | None, typer.Option(help="Results of another study, whose trials to learn from.")
     ] = None,
+    storage: Annotated[str | None, typer.Option(help="Keep a copy in s3://… or a folder.")] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write event files for TensorBoard.")
     ] = False,
@@ -108,7 +112,8 @@ def main(
         config = _load(space, given, set_ or [])
         clock.time_limit = config.budget.time_limit
         root = results or Path("results") / config.name
-        _start(config, root, terminal, clock, _Flags(weights, address, fresh, warm_start, dry_run))
+        flags = _Flags(weights, address, fresh, warm_start, dry_run, storage)
+        _start(config, root, terminal, clock, flags)
 
 
 @contextmanager
@@ -140,9 +145,10 @@ def _start(
 ) -> None:
     """Refuse what cannot be done; then do it, or print what would be."""
     check_request(config, root, flags.weights, flags.address)
+    mirror = _open_mirror(config, root, terminal, flags)
     other = _check_warm_start(config, root, flags)
     if not flags.dry_run:
-        run_study(config, root, terminal, clock, flags)
+        run_study(config, root, terminal, clock, flags, mirror)
         return
     if other is not None:
         terminal.line("search", f"warm start: {other.text(config)}")
@@ -155,6 +161,7 @@ def run_study(
     terminal: Terminal,
     clock: Clock,
     flags: _Flags,
+    mirror: Mirror | None = None,
 ) -> None:
     """Fetch the images, open the results folder and run every stage that is not done."""
     if not flags.fresh:
@@ -163,15 +170,19 @@ def run_study(
     check_images_suffice(config, fetched.roots, root)
     kept = set_aside(root) if flags.fresh else None
     folder = open_results(root)
-    lock = FolderLock(folder.root)
-    lock.acquire(terminal.warn)
-    try:
+    with ExitStack() as until_the_end:
+        lock = FolderLock(folder.root)
+        lock.acquire(terminal.warn)
+        until_the_end.callback(lock.release)
         terminal.line("study", f"{config.name} · {folder.root} · Seed Search {__version__}")
         if kept is not None:
             terminal.line("study", f"the old results are kept in {kept}")
             if flags.warm_start and flags.warm_start.resolve() == folder.root:
                 flags = replace(flags, warm_start=kept)
         refuse_other_study(config, folder)
+        mirroring = None if mirror is None else Mirroring(mirror, terminal)
+        if mirroring is not None:
+            until_the_end.enter_context(mirroring.running())
         config, more_done = keep_done_trials(config, folder)
         if more_done:
             terminal.line("study", more_done)
@@ -179,12 +190,10 @@ def run_study(
             terminal.line("study", "already finished; --trials N adds trials, --fresh starts anew")
         else:
             write_study(config, folder)
-            _run_stages(config, folder, terminal, clock, fetched, flags)
+            _run_stages(config, folder, terminal, clock, fetched, flags, mirroring)
         for line in summary_lines(read_summary(folder)):
             terminal.line("summary", line)
         terminal.line("summary", f"report: {folder.report / 'index.html'}")
-    finally:
-        lock.release()
 
 
 def _run_stages(
@@ -194,6 +203,7 @@ def _run_stages(
     clock: Clock,
     fetched: Fetched,
     flags: _Flags,
+    mirroring: Mirroring | None,
 ) -> None:
     from search.environment import describe_environment
     from search.pipeline import run_pipeline
@@ -207,7 +217,7 @@ def _run_stages(
     # From here on the report is out of date, whatever becomes of this run.
     folder.marker("report").unlink(missing_ok=True)
     weights, warm_start = flags.weights, flags.warm_start
-    study = Study(config, folder, terminal, clock, session, fetched, weights, warm_start)
+    study = Study(config, folder, terminal, clock, session, fetched, weights, warm_start, mirroring)
     try:
         refuse_changed_images(study)
         session.start()
@@ -221,6 +231,22 @@ def _run_stages(
             terminal.line("report", f"what there is so far: {folder.report / 'index.html'}")
     for left in (folder.ray, folder.checkpoints):
         shutil.rmtree(left, ignore_errors=True)
+
+
+def _open_mirror(
+    config: StudyConfig, root: Path, terminal: Terminal, flags: _Flags
+) -> Mirror | None:
+    """Open the copy of the results elsewhere; bring them where only that one has them."""
+    if flags.storage is None:
+        return None
+    mirror = open_mirror(config, root, flags.storage, fresh=flags.fresh, dry_run=flags.dry_run)
+    if mirror.is_to_be_pulled and flags.dry_run:
+        terminal.line("storage", f"a run would begin with the results in {flags.storage}")
+    elif mirror.is_to_be_pulled:
+        with terminal.busy("storage", f"bringing the results from {flags.storage}"):
+            pull(mirror)
+        terminal.line("storage", f"results brought from {flags.storage}")
+    return mirror
 
 
 def _check_warm_start(config: StudyConfig, root: Path, flags: _Flags) -> WarmStart | None:

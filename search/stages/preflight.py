@@ -48,7 +48,7 @@ def probe(study: Study, data: Data) -> tuple[Backbone, ...]:
         begin = time.monotonic()
         with study.terminal.busy("probe", "starting workers and measuring the backbones"):
             slots = plan(study, data, ())
-            wait_for_a_worker(slots, study.terminal.warn)
+            wait_for_a_worker(slots, study.terminal.warn, study.session.cluster.may_grow)
             backbones = probe_backbones(
                 extremes(config),
                 pretrained,

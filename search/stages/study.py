@@ -13,6 +13,7 @@ from search.clock import Clock
 from search.config import StudyConfig
 from search.data.sources import Fetched
 from search.disk import DISK_LIMIT, DiskWatch
+from search.mirroring import Mirroring
 from search.results import ResultsFolder
 from search.stages.live import LivePage
 from search.tensorboard import TensorBoard
@@ -28,6 +29,7 @@ class Study:
 
     Attributes:
         warm_start: Folder of another study to begin with, if one was named.
+        mirroring: Keeps a copy of the results elsewhere, if one was asked for.
         disk: Watches how much of it the results take.
         live: The report's page while trainings run.
         identity: Fingerprint of space file and data; every stage's marker builds on it.
@@ -42,6 +44,7 @@ class Study:
     fetched: Fetched
     weights_folder: Path | None = None
     warm_start: Path | None = None
+    mirroring: Mirroring | None = None
     identity: str = ""
     warnings: list[str] = field(default_factory=list)
 
@@ -72,6 +75,8 @@ class Study:
         notes["time_limit"] = self.config.budget.time_limit
         notes["disk_gb"] = self.config.resources.disk_gb
         self.results.mark_done(stage, identity, time.monotonic() - begin, **notes)
+        if self.mirroring is not None:
+            self.mirroring.soon()
 
     @contextmanager
     def board(self, stage: str, num_trials: int, labels: Sequence[str] = ()) -> Iterator[OnTrial]:

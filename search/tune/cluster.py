@@ -79,6 +79,11 @@ class Cluster:
         missing = len(to_come) - sum(1 for cpus, _ in here if cpus)
         return here + to_come[len(to_come) - max(0, missing) :]
 
+    @property
+    def may_grow(self) -> bool:
+        """Whether an autoscaler would start more machines now."""
+        return len(self.sizes()) > len(self.nodes())
+
     def describe(self) -> str:
         """Say what there is, and what would be started when asked for."""
         here = Counter((node.cpus, node.gpus) for node in self.nodes())

@@ -140,7 +140,10 @@ def run_tune(
         ledger, _judge(ledger, scheduler), checkpoints, results.logs / stage, on_change, say
     )
     limiter = ConcurrencyLimiter(searcher, max_concurrent=slots.count)
-    callbacks: list[Callback] = [recorder, PendingWatch(slots, notify, stage == FIRST_STAGE)]
+    callbacks: list[Callback] = [
+        recorder,
+        PendingWatch(slots, notify, stage == FIRST_STAGE, cluster.may_grow),
+    ]
     if cluster.is_own:
         next_slots = 0 if stage == LAST_STAGE else slots.count
         callbacks.append(_NextWorkers(num_trials, next_slots))

@@ -25,10 +25,14 @@ class PendingWatch(Unsaved, Callback):
 
     Args:
         numbered: They are trials of the search, which people know by their numbers.
+        may_grow: An autoscaler starts machines for those that wait.
     """
 
-    def __init__(self, slots: Slots, say: Say, numbered: bool = True) -> None:
+    def __init__(
+        self, slots: Slots, say: Say, numbered: bool = True, may_grow: bool = False
+    ) -> None:
         self._slots = slots
+        self._may_grow = may_grow
         self._say = say
         self._numbered = numbered
         self._since: dict[str, float] = {}
@@ -47,7 +51,9 @@ class PendingWatch(Unsaved, Callback):
         if late and not self._told:
             numbers = [waiting[key].config["number"] for key in late]
             num_live = len(waiting) + sum(t.status == Trial.RUNNING for t in trials)
-            self._say(f"{self._who(numbers)} {explain_waiting(self._slots, num_live)}")
+            self._say(
+                f"{self._who(numbers)} {explain_waiting(self._slots, num_live, self._may_grow)}"
+            )
         self._told |= set(late)
 
     def _who(self, numbers: Sequence[int]) -> str:
@@ -58,12 +64,12 @@ class PendingWatch(Unsaved, Callback):
         return f"trials {listed} wait" if several else f"trial {listed} waits"
 
 
-def wait_for_a_worker(slots: Slots, say: Say) -> None:
+def wait_for_a_worker(slots: Slots, say: Say, may_grow: bool = False) -> None:
     """Wait until one worker of this size has started; say once why, if that takes long."""
     job = ray.remote(num_cpus=slots.cpus, num_gpus=slots.gpus)(_do_nothing).remote()
     started, _ = ray.wait([job], timeout=PATIENCE_SECONDS)
     if not started:
-        say(f"the probe of the backbones waits {explain_waiting(slots, 1)}")
+        say(f"the probe of the backbones waits {explain_waiting(slots, 1, may_grow)}")
     ray.get(job)
 
 
@@ -71,11 +77,11 @@ def _do_nothing() -> None:
     """Prove by being called that a worker is there."""
 
 
-def explain_waiting(slots: Slots, num_own: int) -> str:
+def explain_waiting(slots: Slots, num_own: int, may_grow: bool = False) -> str:
     """Return what a worker of this size waits for, as the cluster stands."""
     nodes = [node for node in ray.nodes() if node["Alive"]]
     free, total = ray.available_resources(), ray.cluster_resources()
-    return describe_waiting(slots, num_own, free, total, len(nodes))
+    return describe_waiting(slots, num_own, free, total, len(nodes), may_grow)
 
 
 def describe_waiting(
@@ -84,12 +90,14 @@ def describe_waiting(
     free: Mapping[str, float],
     total: Mapping[str, float],
     num_nodes: int,
+    may_grow: bool = False,
 ) -> str:
     """Say why a worker has not started. Pure.
 
     Args:
         num_own: Workers of this study that run or start: what they hold is no other work.
         free, total: Resources of the cluster by Ray's names.
+        may_grow: An autoscaler starts machines for those that wait.
     """
     wanted = {"CPU": slots.cpus, "GPU": slots.gpus}
     wanted = {name: number for name, number in wanted.items() if number}
@@ -97,6 +105,8 @@ def describe_waiting(
     have = ", ".join(f"{free.get(name, 0):g} of {total.get(name, 0):g} {name}" for name in wanted)
     where = "1 node" if num_nodes == 1 else f"{num_nodes} nodes"
     text = f"for a worker with {asked}; free now: {have} ({where})"
+    if may_grow:
+        return f"{text}. The autoscaler has been asked for a machine, which takes minutes to start"
     if any(total.get(name, 0) < number for name, number in wanted.items()):
         return f"{text}. The cluster has become too small: a node has left it, or was stopped"
     held = {name: total.get(name, 0) - free.get(name, 0) for name in wanted}

@@ -44,10 +44,18 @@ def test_the_reason_follows_from_what_is_free(
     assert reason in text
 
 
+def test_a_machine_that_is_to_come_is_no_machine_that_was_lost() -> None:
+    text = describe_waiting(SLOTS, 2, {}, {}, 1, may_grow=True)
+    assert "free now: 0 of 0 CPU, 0 of 0 GPU (1 node). The autoscaler has been asked" in text
+    assert "has left" not in text
+
+
 def test_a_wait_is_told_once_and_the_next_one_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(pending.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(pending, "explain_waiting", lambda slots, num_own: f"for {num_own}")
+    monkeypatch.setattr(
+        pending, "explain_waiting", lambda slots, num_own, may_grow: f"for {num_own}"
+    )
     said: list[str] = []
     watch, trial = PendingWatch(SLOTS, said.append), FakeTrial("a")
     running = FakeTrial("b", "RUNNING", {"number": 3})
@@ -72,7 +80,9 @@ def test_trainings_after_the_search_are_counted_not_numbered(
 ) -> None:
     now = [100.0]
     monkeypatch.setattr(pending.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(pending, "explain_waiting", lambda slots, num_own: f"for {num_own}")
+    monkeypatch.setattr(
+        pending, "explain_waiting", lambda slots, num_own, may_grow: f"for {num_own}"
+    )
     said: list[str] = []
     watch = PendingWatch(SLOTS, said.append, numbered=False)
     for trials in ([FakeTrial("a")], [FakeTrial("b"), FakeTrial("c")]):
