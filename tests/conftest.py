@@ -34,6 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.e2e)
         if item.path.is_relative_to(TESTS / "cluster"):
             item.add_marker(pytest.mark.cluster)
+            item.add_marker(pytest.mark.timeout(900))  # the first one of a file starts a cluster
         if item.path.is_relative_to(TESTS / "real"):
             item.add_marker(pytest.mark.real)
             if not (SHARED / "data").is_dir():

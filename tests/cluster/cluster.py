@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from tests.cluster.hosts import Host, HostError, Hosts
+from tests.cluster.hosts import Host, Hosts
+from tests.cluster.namespaces import HostError
 
 REPO = Path(__file__).resolve().parents[2]
 VENV = (REPO / ".venv").resolve()
@@ -59,7 +60,11 @@ class Cluster:
         return config
 
     def up(self) -> str:
-        """Bring it up from the laptop, and return what `ray up` said."""
+        """Bring it up from the laptop, and return what `ray up` said.
+
+        Ray on the head is restarted, and a study that runs there ends. Workers that were lost need
+        no such call: the head takes them in again by itself, half a minute after they are back.
+        """
         self.write_config()
         # From the repository, as the relative paths in the file demand.
         return self.ray("up", "-y", CONFIG, timeout=UP_SECONDS)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.cluster import Cluster, make_hosts
-from tests.cluster.hosts import forbidden, missing
+from tests.cluster.namespaces import forbidden, missing
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,9 @@ Needs root, and ip, sshd, ssh and setpriv.
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import shlex
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -23,8 +20,17 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
-PREFIX = "sd"  # of bridges, links and network namespaces: PREFIX, process id, x, number
-TOOLS = ("ip", "ssh", "ssh-keygen", "setpriv", "unshare")
+from tests.cluster.namespaces import (
+    DISK,
+    PREFIX,
+    HostError,
+    children,
+    free_subnet,
+    ip,
+    kill,
+    sweep,
+)
+
 START_SECONDS = 60.0
 
 _serial = count()
@@ -51,29 +57,6 @@ done
 ip link set lo up
 exec /usr/sbin/sshd -D -f /run/sshd_config
 """
-
-
-class HostError(Exception):
-    """A command on a host failed, or a host did not come up."""
-
-
-def missing() -> str:
-    """Return why there can be no hosts on this machine, empty where there can."""
-    if os.geteuid() != 0:
-        return "hosts need root, to make network and process namespaces"
-    lacking = [tool for tool in TOOLS if shutil.which(tool) is None]
-    if not Path("/usr/sbin/sshd").exists():
-        lacking.append("sshd")
-    if lacking:
-        return f"hosts need {', '.join(lacking)}: apt-get install iproute2 openssh-server rsync"
-    return ""
-
-
-def forbidden() -> str:
-    """Return why this machine does not permit namespaces, empty where it does."""
-    trial = ["unshare", "-n", "-p", "-m", "-u", "--fork", "true"]
-    done = subprocess.run(trial, capture_output=True, text=True, timeout=30)
-    return done.stderr.strip() or f"unshare ended with {done.returncode}" if done.returncode else ""
 
 
 class Host:
@@ -109,14 +92,14 @@ class Host:
         """
         if self.is_up:
             return
-        _ip("netns", "add", self._namespace)
+        ip("netns", "add", self._namespace)
         # The same card after a power cut: neighbours remember its number.
         card = "02:00:" + ":".join(f"{int(number):02x}" for number in self.ip.split("."))
         peer = ("peer", "name", "eth0", "address", card, "netns", self._namespace)
-        _ip("link", "add", self._link, "type", "veth", *peer)
-        _ip("link", "set", self._link, "master", self._net.id, "up")
-        _ip("-n", self._namespace, "address", "add", f"{self.ip}/24", "dev", "eth0")
-        _ip("-n", self._namespace, "link", "set", "eth0", "up")
+        ip("link", "add", self._link, "type", "veth", *peer)
+        ip("link", "set", self._link, "master", self._net.id, "up")
+        ip("-n", self._namespace, "address", "add", f"{self.ip}/24", "dev", "eth0")
+        ip("-n", self._namespace, "link", "set", "eth0", "up")
         log = self._net.folder / f"{self.name}.log"
         join = ["setpriv", "--pdeathsig", "KILL", "ip", "netns", "exec", self._namespace]
         isolate = ["unshare", "-m", "-p", "-u", "-i", "--fork", "--kill-child", "--mount-proc"]
@@ -137,21 +120,21 @@ class Host:
         """Cut its power: every process ends at once, and no peer hears a last word."""
         if self._process is None:
             return
-        _ip("link", "delete", self._link, check=False)  # first: closing sockets says goodbye
+        ip("link", "delete", self._link, check=False)  # first: closing sockets says goodbye
         # unshare reaps its child, the host's first process, and follows it.
-        for pid in _children(self._process.pid) or [self._process.pid]:
-            _kill(pid)
+        for pid in children(self._process.pid) or [self._process.pid]:
+            kill(pid)
         self._process.wait(timeout=60)
         self._process = None
-        _ip("netns", "delete", self._namespace, check=False)
+        ip("netns", "delete", self._namespace, check=False)
 
     def cut(self) -> None:
         """Pull its network cable; everything on it runs on."""
-        _ip("link", "set", self._link, "down")
+        ip("link", "set", self._link, "down")
 
     def join(self) -> None:
         """Plug its network cable in again."""
-        _ip("link", "set", self._link, "up")
+        ip("link", "set", self._link, "up")
 
     def run(
         self, command: str, timeout: float = 60, check: bool = True
@@ -203,11 +186,11 @@ class Hosts(Sequence[Host]):
         self.id = (
             f"{PREFIX}{os.getpid()}x{next(_serial)}"  # a link's name has 15 characters at most
         )
-        self.folder = Path(tempfile.mkdtemp(prefix="hosts-", dir="/var/tmp"))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{self.id}-", dir=DISK))
         self.key = self.folder / "key"
         self._visible = [path.resolve() for path in visible if _is_hidden(path.resolve())]
         self._environment = environment or {}
-        self._subnet = _free_subnet()
+        self._subnet = free_subnet()
         self._hosts = [
             Host(name, f"{self._subnet}.{number + 2}", self, number)
             for number, name in enumerate(names)
@@ -237,7 +220,7 @@ class Hosts(Sequence[Host]):
         """End every process, and remove links, namespaces and folders."""
         for host in self._hosts:
             host.kill()
-        _ip("link", "delete", self.id, check=False)
+        ip("link", "delete", self.id, check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
@@ -261,10 +244,10 @@ class Hosts(Sequence[Host]):
         return [host.name, *map(str, files), *map(str, self._visible)]
 
     def _start(self) -> None:
-        _sweep()
-        _ip("link", "add", self.id, "type", "bridge", "forward_delay", "0")
-        _ip("address", "add", f"{self._subnet}.1/24", "dev", self.id)
-        _ip("link", "set", self.id, "up")
+        sweep()
+        ip("link", "add", self.id, "type", "bridge", "forward_delay", "0")
+        ip("address", "add", f"{self._subnet}.1/24", "dev", self.id)
+        ip("link", "set", self.id, "up")
         for path in (self.key, self.folder / "host_key"):
             make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)]
             subprocess.run(make, check=True, timeout=60)
@@ -286,43 +269,5 @@ class Hosts(Sequence[Host]):
             host.start()
 
 
-def _ip(*arguments: str, check: bool = True) -> str:
-    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, timeout=60)
-    if check and done.returncode != 0:
-        raise HostError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
-    return done.stdout
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return  # it was first
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
-        return []
-
-
 def _is_hidden(path: Path) -> bool:
     return any(path.is_relative_to(folder) for folder in ("/tmp", "/root", "/run", "/dev/shm"))
-
-
-def _free_subnet() -> str:
-    """Return the first three numbers of a network that this machine has no address in."""
-    taken = _ip("-4", "address")
-    return next(s for n in range(256) if f" {(s := f'10.99.{n}')}." not in taken)
-
-
-def _sweep() -> None:
-    """Remove links and namespaces of test runs that were killed before they could."""
-    links = [entry["ifname"] for entry in json.loads(_ip("-j", "link") or "[]")]
-    spaces = [entry["name"] for entry in json.loads(_ip("-j", "netns", "list") or "[]")]
-    for kind, names in (("link", links), ("netns", spaces)):
-        for name in names:
-            match = re.match(rf"{PREFIX}(\d+)x", name)
-            if match and not Path(f"/proc/{match[1]}").exists():
-                _ip(kind, "delete", name, check=False)

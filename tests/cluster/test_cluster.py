@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+import sys
 import time
-from pathlib import Path
 
 import pytest
 
-from tests.cluster.cluster import CONFIG, HOME, PYTHON, RAY, REPO, Cluster, wait
-from tests.cluster.hosts import Host, HostError, Hosts
+from tests.cluster.cluster import CONFIG, HOME, PYTHON, REPO, VENV, Cluster, wait
+from tests.cluster.hosts import Host, Hosts
+from tests.cluster.namespaces import DISK, HostError
 
 DRIVER = "import ray; ray.init(address='auto', logging_level='ERROR'); print('RAN', ray.nodes())"
 
@@ -56,9 +57,11 @@ def test_a_driver_without_the_token_is_refused(cluster: Cluster, variables: str)
 
 
 def test_a_node_without_the_token_cannot_join(cluster: Cluster) -> None:
-    command = f"HOME=/tmp {RAY} start --address={cluster.head.ip}:6379 --num-cpus=1"
-    done = cluster.laptop.run(command.replace(HOME, str(Path(PYTHON).parents[2])), 120, check=False)
-    assert done.returncode != 0
+    command = f"{VENV}/bin/ray start --address={cluster.head.ip}:6379 --num-cpus=1"
+    for variables in ("HOME=/tmp", "RAY_AUTH_TOKEN=0123456789abcdef0123456789abcdef"):
+        done = cluster.laptop.run(f"{variables} {command}", timeout=120, check=False)
+        assert done.returncode != 0
+        assert "token" in done.stderr.lower()
     assert cluster.laptop.ip not in cluster.nodes()
 
 
@@ -108,6 +111,26 @@ def test_nothing_of_the_hosts_is_left(permitted: None) -> None:
     assert not hosts.folder.exists()
 
 
+ABANDON = """
+import os, signal
+from tests.cluster.hosts import Hosts
+hosts = Hosts(["one"]).__enter__()
+hosts[0].run("nohup setsid -f sleep 4323 > /dev/null 2>&1")
+print(hosts.id, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_hosts_of_a_killed_test_run_end_and_are_swept_up(permitted: None) -> None:
+    command = [sys.executable, "-c", ABANDON]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=120)
+    assert done.returncode == -9
+    wait(lambda: "sleep 4323" not in traces(), timeout=30)
+    assert done.stdout.strip() in traces()
+    with Hosts(["two"]):
+        assert done.stdout.strip() not in traces()
+
+
 def test_a_power_cut_ends_everything_but_the_disk(permitted: None) -> None:
     with Hosts(["one", "two"]) as hosts:
         one, two = hosts
@@ -138,5 +161,5 @@ def test_a_host_that_is_cut_off_runs_on(permitted: None) -> None:
 def traces() -> str:
     """Return everything on this machine that could still name a host."""
 
-    commands = (["ip", "link"], ["ip", "netns"], ["mount"], ["ps", "-ewwo", "args"])
+    commands = (["ip", "link"], ["ip", "netns"], ["mount"], ["ps", "-ewwo", "args"], ["ls", DISK])
     return "".join(subprocess.run(c, capture_output=True, text=True).stdout for c in commands)
