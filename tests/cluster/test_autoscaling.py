@@ -39,7 +39,8 @@ def launcher_file() -> dict[str, Any]:
     """Return what `ray up` would leave on a head that may start two workers."""
     config: dict[str, Any] = {
         "cluster_name": "grow",
-        "provider": {"type": "fake_multinode", "head_node_id": ""},
+        # Its machines are processes: one that does not answer is ended, not repaired over ssh.
+        "provider": {"type": "fake_multinode", "head_node_id": "", "disable_node_updaters": True},
         "auth": {},
         "upscaling_speed": 1.0,
         "docker": {},
