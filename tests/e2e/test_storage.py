@@ -30,9 +30,10 @@ def finished(log: bytes) -> dict[int, str]:
 def test_a_study_goes_on_where_its_machine_was_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_study(tmp_path)
+    lost, head = make_study(tmp_path / "lost"), tmp_path / "head"
+    shutil.copytree(lost, head, symlinks=True)
     command = ("--space", "tiny.yaml", "--trials", "8", "--epochs", "2", "--storage", URL)
-    results = tmp_path / "results" / "tiny"
+    results = head / "results" / "tiny"
     with s3_server("bucket") as env:
         for name, value in env.items():
             monkeypatch.setenv(name, value)
@@ -42,14 +43,13 @@ def test_a_study_goes_on_where_its_machine_was_lost(
             is_begun = "study/events.jsonl" in storage.list_files()
             return storage.read("study/events.jsonl") if is_begun else b""
 
-        process = start_search(tmp_path, *command, env=env)
+        process = start_search(lost, *command, env=env)
         wait_for(lambda: len(finished(there())) >= 2)
         process.kill()
         process.communicate()  # two of Ray's processes take a minute to notice, and harm nobody
         before = there()
-        shutil.rmtree(results)
 
-        again = run_search(tmp_path, *command, env=env)
+        again = run_search(head, *command, env=env)
         assert again.returncode == 0, again.stdout + again.stderr
         assert f"results brought from {URL}" in again.stdout
         log = (results / "study" / "events.jsonl").read_bytes()
@@ -61,7 +61,7 @@ def test_a_study_goes_on_where_its_machine_was_lost(
 
         # The copy is all there is, down to the report; a finished study is brought as one.
         shutil.rmtree(results)
-        done = run_search(tmp_path, *command, env=env)
+        done = run_search(head, *command, env=env)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "already finished" in done.stdout
         assert (results / "report" / "index.html").exists()
