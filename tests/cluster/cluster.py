@@ -24,10 +24,7 @@ RAY = f"{HOME}/.venv/bin/ray"
 CONFIG = "/root/cluster.yaml"  # on the laptop, from where `ray up` is called
 
 # nohup and setsid: it outlives this ssh session, and its terminal.
-SUBMIT = (
-    "cd ~/seed-search && {environment} nohup setsid -f .venv/bin/python {command}"
-    " > {log} 2>&1 < /dev/null"
-)
+SUBMIT = "cd ~/seed-search && nohup setsid -f .venv/bin/python {command} > {log} 2>&1 < /dev/null"
 
 UP_SECONDS = 240.0
 JOIN_SECONDS = 240.0
@@ -83,7 +80,8 @@ class Cluster:
             environment: NAME=value of variables, for the driver.
         """
         command = shlex.join(["-m", "search.run", *arguments, "--address", "auto"])
-        self.ray("exec", CONFIG, SUBMIT.format(command=command, log=log, environment=environment))
+        before = f"export {environment}; " if environment else ""
+        self.ray("exec", CONFIG, before + SUBMIT.format(command=command, log=log))
         return Job(self.head, log)
 
     def nodes(self) -> dict[str, bool]:
