@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
 from tests.cluster.cluster import REPO, VENV, make_hosts, wait
 from tests.cluster.hosts import Host
@@ -39,8 +40,11 @@ def launcher_file() -> dict[str, Any]:
     """Return what `ray up` would leave on a head that may start two workers."""
     config: dict[str, Any] = {
         "cluster_name": "grow",
-        # Its machines are processes: one that does not answer is ended, not repaired over ssh.
-        "provider": {"type": "fake_multinode", "head_node_id": "", "disable_node_updaters": True},
+        "provider": {
+            "type": "fake_multinode",
+            "head_node_id": FAKE_HEAD_NODE_ID,
+            "launch_multiple": True,
+        },
         "auth": {},
         "upscaling_speed": 1.0,
         "docker": {},
@@ -78,7 +82,9 @@ def head(permitted: None) -> Iterator[Host]:
         (head.home / "grow.yaml").write_text(SPACE)
         variables = (
             f"PATH={VENV}/bin:$PATH PYTHONPATH={REPO} RAY_FAKE_CLUSTER=1 "
-            "AUTOSCALER_UPDATE_INTERVAL_S=1 RAY_USAGE_STATS_ENABLED=0"
+            "AUTOSCALER_UPDATE_INTERVAL_S=1 RAY_USAGE_STATS_ENABLED=0 RAY_enable_autoscaler_v2=1 "
+            f"RAY_CLOUD_INSTANCE_ID={FAKE_HEAD_NODE_ID} "
+            f"RAY_OVERRIDE_NODE_ID_FOR_TESTING={FAKE_HEAD_NODE_ID}"
         )
         start = (
             f"{RAY} start --head --num-cpus=0 --object-store-memory=100000000 "
