@@ -140,7 +140,8 @@ def test_what_is_the_users_is_marked(name: str) -> None:
 
 
 def test_studies_are_submitted_as_the_readme_says() -> None:
-    command = SUBMIT.format(command=r"-m search\.run .* --address auto", log=r"run\.log")
+    command = r"-m search\.run .* --address auto"
+    command = SUBMIT.format(command=command, log=r"run\.log", environment="")
     assert re.search(f'ray exec cluster.local.yaml "{command}"', read("README.md"))
 
 
