@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,6 +14,7 @@ from pydantic import (
     WithJsonSchema,
     field_serializer,
     field_validator,
+    model_validator,
 )
 
 from search.errors import DatasetError
@@ -26,6 +28,7 @@ from search.sections import (
     or_none,
     parse_gigabytes,
 )
+from search.storage import SCHEMES, is_storage_url, is_url
 
 _MIN_CAP = 10  # images of a class: below, no split can be made of it
 
@@ -35,6 +38,8 @@ def _paths(value: Any) -> tuple[Path, ...]:
     bad = [p for p in given if not isinstance(p, str | Path) or not str(p) or "\0" in str(p)]
     if bad or not given:
         raise ValueError("must be a folder or a list of folders")
+    if any(is_url(str(path)) for path in given):
+        raise ValueError("must be folders, or one URL of s3, gs, abfs, hdfs or file alone")
     try:
         # Path() takes the ./ off ./~, which then is no home folder any more.
         return tuple(
@@ -44,12 +49,25 @@ def _paths(value: Any) -> tuple[Path, ...]:
         raise ValueError("must start with the home folder of a known user after ~") from None
 
 
+def local_copy(url: str) -> Path:
+    """Return where photos at a URL are kept here; no two URLs share a place."""
+    path = Path(url.partition("?")[0].rstrip("/"))
+    return Path("data") / f"{path.stem}-{hashlib.sha256(url.encode()).hexdigest()[:6]}{path.suffix}"
+
+
+def _only_url(given: Any) -> str | None:
+    one = given[0] if isinstance(given, list | tuple) and len(given) == 1 else given
+    return one if isinstance(one, str) and is_storage_url(one) else None
+
+
 def data_roots(flag: str, given: Sequence[str]) -> tuple[Path, ...]:
-    """Read the folders, lists and zips that a command line names.
+    """Read the folders, lists and zips that a command line names; a URL is where its copy will be.
 
     Raises:
         DatasetError: One is empty, as an unset variable of a shell is, or in nobody's home.
     """
+    if url := _only_url(list(given)):
+        return (local_copy(url),)
     for text in given:
         try:
             _paths(text)
@@ -119,14 +137,17 @@ class DatasetConfig(Section):
             }
         ),
     ] = Field(
-        description="Folder with one folder per class, CSV list or .zip of photos; or several.",
+        description="Folder with one folder per class, CSV list or .zip of photos; or several; or "
+        "a URL such as s3://bucket/photos, which is fetched once.",
         examples=["data/cars"],
     )
     source: Text | None = Field(
         default=None,
-        pattern=r"^(kaggle:[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+|sklearn:digits)$",
-        description="Where a missing root is fetched from: kaggle:OWNER/NAME or sklearn:digits.",
-        json_schema_extra={"patternErrorMessage": "kaggle:OWNER/NAME or sklearn:digits"},
+        pattern=r"^(kaggle:[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+|sklearn:digits"
+        rf"|({SCHEMES})://.+)$",
+        description="Where a missing root is fetched from: kaggle:OWNER/NAME, sklearn:digits or "
+        "a URL.",
+        json_schema_extra={"patternErrorMessage": "kaggle:OWNER/NAME, sklearn:digits or a URL"},
         examples=["kaggle:alessiocorrado99/animals10"],
     )
     sample: Literal["rendered_cars"] | None = Field(
@@ -173,6 +194,12 @@ class DatasetConfig(Section):
         BeforeValidator(parse_gigabytes),
         or_none({"const": "none"}),
     ] = Field(default=20.0, description="Disk that pixels may take, in GB, or none.", examples=[20])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fetch_url(cls, value: Any) -> Any:
+        url = _only_url(value.get("root")) if isinstance(value, dict) else None
+        return value | {"root": [str(local_copy(url))], "source": url} if url else value
 
     @field_validator("test_fraction")
     @classmethod

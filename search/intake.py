@@ -8,13 +8,14 @@ from pathlib import Path
 from search.config import StudyConfig
 from search.data.cache import stored_side
 from search.data.index import build_index
-from search.data.sources import Fetched, fetch_dataset
+from search.data.sources import Fetched, fetch_dataset, is_missing
 from search.data.splits import make_split
 from search.data.store import bytes_there, choose_format, read_cache, store_bytes
 from search.errors import ResourceError, ResultsError, SearchError
 from search.forecast import Images
 from search.records import DatasetIndex
 from search.results import ResultsFolder
+from search.terminal import Terminal
 from search.tune.ledger import Ledger
 from search.tune.machine import MIN_FREE_BYTES, check_machine
 
@@ -98,14 +99,17 @@ def image_store_bytes(config: StudyConfig, num_images: int, root: Path) -> int:
     return store_bytes(num_images, side, format)
 
 
-def fetch(config: StudyConfig) -> Fetched:
+def fetch(config: StudyConfig, terminal: Terminal) -> Fetched:
     """Return where the images are, after fetching or drawing them where they are missing.
 
     Raises:
         DatasetError: They cannot be had.
     """
     dataset = config.dataset
-    return fetch_dataset(dataset.root, dataset.source, dataset.sample)
+    if dataset.source is not None and is_missing(dataset.root[0]):
+        terminal.line("data", f"{dataset.root[0]} is fetched from {dataset.source}")
+    with terminal.progress("fetch") as on_progress:
+        return fetch_dataset(dataset.root, dataset.source, dataset.sample, on_progress)
 
 
 def existing_folder(root: Path) -> Path:

@@ -166,7 +166,7 @@ def run_study(
     """Fetch the images, open the results folder and run every stage that is not done."""
     if not flags.fresh:
         refuse_other_study(config, ResultsFolder(root))
-    fetched = fetch(config)
+    fetched = fetch(config, terminal)
     check_images_suffice(config, fetched.roots, root)
     kept = set_aside(root) if flags.fresh else None
     folder = open_results(root)

@@ -18,9 +18,18 @@ _PIECE_BYTES = 1 << 22
 _PROBE = ".write-test"
 
 
+SCHEMES = "s3|gs|gcs|abfs|abfss|hdfs|file"
+"""What pyarrow can open, as a pattern."""
+
+
 def is_url(text: str) -> bool:
-    """Tell a URL from a path."""
+    """Tell a URL, of whatever kind, from a path."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
+
+
+def is_storage_url(text: str) -> bool:
+    """Tell a URL that can be opened."""
+    return re.match(f"({SCHEMES})://.", text) is not None
 
 
 class Storage:

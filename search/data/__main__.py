@@ -85,7 +85,8 @@ def look_at(given: Sequence[str], space: Path | None, out: Path | None, terminal
     from search.report.data_files import DataFacts
     from search.report.data_report import write_data_report
 
-    fetched = fetch_dataset(dataset.root, dataset.source, dataset.sample)
+    with terminal.progress("fetch") as on_progress:
+        fetched = fetch_dataset(dataset.root, dataset.source, dataset.sample, on_progress)
     name = _name(dataset.root[0])
     folder = _open_folder(out, name, dataset.root, fetched.roots)
     name = name if out else folder.name.removeprefix(_PREFIX)
@@ -116,11 +117,11 @@ def look_at(given: Sequence[str], space: Path | None, out: Path | None, terminal
 
 def _settings(given: Sequence[str], space: Path | None) -> tuple[DatasetConfig, int]:
     """Return what a study on this data would do, and its seed."""
-    named = data_roots("DIR", given)
+    data_roots("DIR", given)
     if space is None:
         if not given:
             raise DatasetError("DIR: must be a folder of photos, got none. Name one, or a --space.")
-        return DatasetConfig(root=named), 0
+        return DatasetConfig.model_validate({"root": list(given)}), 0
     roots = json.dumps(given, ensure_ascii=False)
     overrides = [f"dataset.root={roots}", "dataset.source=null", "dataset.sample=null"]
     config = load_study(space, overrides if given else [])

@@ -20,8 +20,10 @@ from search.data.decode import describe
 from search.data.index import dataset_error, root_problems
 from search.data.layout import find_class_root
 from search.data.listing import find_listings
+from search.data.remote import fetch_url
 from search.data.rendered_cars import draw_cars
 from search.errors import DatasetError, SearchError
+from search.storage import is_storage_url
 
 SAMPLES: dict[str, Callable[[Path], None]] = {"rendered_cars": draw_cars}
 _KAGGLE = ("www.kaggle.com", 443)
@@ -42,14 +44,20 @@ class Fetched:
     warnings: tuple[str, ...] = ()
 
 
-def fetch_dataset(roots: Sequence[Path], source: str | None, sample: str | None) -> Fetched:
+def fetch_dataset(
+    roots: Sequence[Path],
+    source: str | None,
+    sample: str | None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Fetched:
     """Make sure that the data is there, and unpacked.
 
     Args:
         roots: Data folders, CSV lists and zips. Where all exist nothing is fetched.
-        source: Fetches into the only root when it is missing: `kaggle:<owner>/<dataset>` or
-            `sklearn:digits`. None for folders the user named: those never fall back.
+        source: Fetches into the only root when it is missing: `kaggle:<owner>/<dataset>`,
+            `sklearn:digits` or a URL. None for folders the user named: those never fall back.
         sample: Drawn into `<root>.sample` when the source cannot be had: `rendered_cars`, or None.
+        on_progress: Called with (files fetched, files in all), where a URL is fetched.
 
     Raises:
         DatasetError: The data is missing and cannot be had, or a zip cannot be used; all problems
@@ -63,8 +71,8 @@ def fetch_dataset(roots: Sequence[Path], source: str | None, sample: str | None)
     _check_names(source, sample)
     root = roots[0]
     try:
-        _fetch(source, root)
-        return Fetched(roots)
+        _fetch(source, root, on_progress)
+        return Fetched(_usable(roots))
     except DatasetError as error:
         if sample is None:
             raise
@@ -131,9 +139,9 @@ def _unpacked(path: Path) -> Path:
 def _check_names(source: str, sample: str | None) -> None:
     kind, _, name = source.partition(":")
     known = source == "sklearn:digits" or (kind == "kaggle" and name.count("/") == 1)
-    if not known:
+    if not known and not is_storage_url(source):
         raise DatasetError(
-            "dataset.source: must be kaggle:<owner>/<dataset> or sklearn:digits, "
+            "dataset.source: must be kaggle:<owner>/<dataset>, sklearn:digits or a URL, "
             f"got {source!r}. Mend it, or leave it out and name a folder."
         )
     if sample is not None and sample not in SAMPLES:
@@ -142,7 +150,7 @@ def _check_names(source: str, sample: str | None) -> None:
         )
 
 
-def _fetch(source: str, root: Path) -> None:
+def _fetch(source: str, root: Path, on_progress: Callable[[int, int], None] | None) -> None:
     root.parent.mkdir(parents=True, exist_ok=True)
     # Two studies that start at once fetch once.
     with FileLock(root.with_name(f"{root.name}.lock")):
@@ -150,6 +158,8 @@ def _fetch(source: str, root: Path) -> None:
             return
         if source == "sklearn:digits":
             write_digits(root)
+        elif is_storage_url(source):
+            fetch_url(source, root, on_progress)
         else:
             _fetch_kaggle(source.removeprefix("kaggle:"), root)
 

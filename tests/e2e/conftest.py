@@ -61,12 +61,14 @@ def run_search(
     )
 
 
-def start_search(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def start_search(
+    folder: Path, *arguments: str, env: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
     """Start `python -m search.run` in a folder, in a process group of its own."""
     return subprocess.Popen(
         command(*arguments),
         cwd=folder,
-        env=environment(),
+        env=environment() | dict(env or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

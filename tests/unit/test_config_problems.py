@@ -78,7 +78,10 @@ def test_a_budget_that_its_scheduler_does_not_read(
         ("space.size_px=64", "space.size_px: must allow dataset.size_px, got 128 where it is 64"),
         ("space.hue=0.6", "space.hue: must be <= 0.5, got 0.6. Allowed are 0.0 to 0.5 turns."),
         ("space.vertical_flip=maybe", "space.vertical_flip: must be one of false, true, got"),
-        ("dataset.source=kagle:a/b", "dataset.source: must be kaggle:OWNER/NAME or sklearn:digits"),
+        (
+            "dataset.source=kagle:a/b",
+            "dataset.source: must be kaggle:OWNER/NAME, sklearn:digits or a URL",
+        ),
         ("dataset.sample=rendered_car", "dataset.sample: must be one of rendered_cars"),
         ("dataset.val_fraction=0.0", "dataset.val_fraction: must be > 0"),
         ("dataset.tset_fraction=0.1", "dataset.tset_fraction: unknown name. Did you mean test_"),

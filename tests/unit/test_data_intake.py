@@ -34,7 +34,8 @@ def run_data_stage(config: StudyConfig, results: Path) -> Study:
     folder = open_results(results)
     write_json(folder.environment, {})
     session = None  # the data stage needs no workers
-    study = Study(config, folder, Terminal(-1), Clock(None), session, fetch(config))  # type: ignore[arg-type]
+    terminal, clock = Terminal(-1), Clock(None)
+    study = Study(config, folder, terminal, clock, session, fetch(config, terminal))  # type: ignore[arg-type]
     prepare_data(study)
     return study
 
