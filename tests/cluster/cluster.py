@@ -183,4 +183,6 @@ def make_hosts(num_workers: int = 2) -> Hosts:
     """Return a laptop, a head and workers, to be switched on by `with`."""
     names = ["laptop", "head", *(f"desk-{number + 1}" for number in range(num_workers))]
     # PYTHONPATH: the shared .venv knows the project in its own place, not in theirs.
-    return Hosts(names, visible=[REPO, VENV, Path(sys.base_prefix)], environment={"PYTHONPATH": HOME})
+    return Hosts(
+        names, visible=[REPO, VENV, Path(sys.base_prefix)], environment={"PYTHONPATH": HOME}
+    )
