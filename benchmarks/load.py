@@ -37,6 +37,7 @@ class Load:
         driver_mb: Resident memory in the end.
         servers_mb, worker_mb: A node's servers, and a worker; what several share counts in parts.
         idle_share: CPU of a node's servers before any trial, of one core.
+        sent_mb_s: A checkpoint from one of the nodes to the driver's.
     """
 
     nodes: int
@@ -55,6 +56,7 @@ class Load:
     servers_mb: float
     worker_mb: float
     idle_share: float
+    sent_mb_s: float
 
     @property
     def results_per_second(self) -> float:
@@ -196,5 +198,6 @@ def _rows(loads: Sequence[Load]) -> list[tuple[str, list[float], str]]:
         ("servers of a node, MB", "servers_mb", 1, "{:.0f}"),
         ("… idle, % of a core", "idle_share", 100, "{:.1f}"),
         ("a worker, MB", "worker_mb", 1, "{:.0f}"),
+        ("a checkpoint on its way, MB/s", "sent_mb_s", 1, "{:.0f}"),
     )
     return [(n, [factor * getattr(load, a) for load in loads], form) for n, a, factor, form in rows]

@@ -17,10 +17,12 @@ from benchmarks.load import FIRST_GUESS_MB, Load, Steady, affordable, delays, lo
 from benchmarks.noop import NoopSet
 from search.slots import plan_slots
 from search.tune.cluster import Cluster
+from search.tune.home import Home
 from search.tune.session import RaySession
 from search.tune.workers import start_servers
 
 OBJECT_STORE_BYTES = 80_000_000
+CHECKPOINT_BYTES = 100_000_000
 CLAIMED_CPUS = 200
 _NUM_LOOKS = 20
 _IDLE_SECONDS = 5.0
@@ -76,7 +78,7 @@ def _grow(raylets: Any, cluster: Cluster, images: NoopSet, folder: Path, plan: P
             break
         while len(raylets.worker_nodes) < (1 if plan.one_node else count):
             _add_node(raylets, CLAIMED_CPUS if plan.one_node else 1)
-        about = _look_at(raylets, cluster)
+        about = _look_at(raylets, cluster) | {"sent_mb_s": _sent_mb_s(cluster, folder)}
         load = _search(folder / f"{count} at once", images, cluster, count, plan, about)
         loads.append(load)
         # Workers end with a search, servers stay.
@@ -108,6 +110,27 @@ def _look_at(raylets: Any, cluster: Cluster) -> dict[str, Any]:
         "servers_mb": sum(map(shared_mb, pids)) / count,
         "idle_share": share / count,
     }
+
+
+def _sent_mb_s(cluster: Cluster, folder: Path) -> float:
+    """Return the speed at which another node's checkpoint reaches the driver's, no wire between."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    node = next(node for node in cluster.nodes() if node.cpus)
+    there = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
+    file, target = folder / "checkpoint.pt", folder / "arrived.pt"
+    file.write_bytes(os.urandom(CHECKPOINT_BYTES))
+    job: Any = ray.remote(_seconds_to_send)
+    job = job.options(num_cpus=0, scheduling_strategy=there)
+    return CHECKPOINT_BYTES / 1e6 / float(ray.get(job.remote(cluster.home, file, target)))
+
+
+def _seconds_to_send(home: Home, file: Path, target: Path) -> float:
+    home.store(file, target)  # the first one pays for the acquaintance
+    begin = time.perf_counter()
+    home.store(file, target)
+    return time.perf_counter() - begin
 
 
 def _servers(node: Any) -> list[psutil.Process]:

@@ -14,7 +14,7 @@ from benchmarks.load import KEEP_FREE_MB, Load, Steady, affordable, delays, load
 from search.records import TrialState
 from search.tune.ledger import Ledger
 
-ABOUT = {"nodes": 2, "look_ms": 0.5, "servers_mb": 100.0, "idle_share": 0.01}
+ABOUT = {"nodes": 2, "look_ms": 0.5, "servers_mb": 100.0, "idle_share": 0.01, "sent_mb_s": 200.0}
 
 
 def test_memory_decides_how_many_there_may_be() -> None:
