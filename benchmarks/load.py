@@ -35,7 +35,8 @@ class Load:
         busy: What trials spent in epochs, of the time that all slots had.
         look_ms: One look at all nodes, on the clock.
         driver_mb: Resident memory in the end.
-        servers_mb, worker_mb: A node's servers, and a worker; what several share counts in parts.
+        servers_mb, worker_mb: A node's servers with what lies in their object store, and a worker;
+            what several share counts in parts.
         idle_share: CPU of a node's servers before any trial, of one core.
         sent_mb_s: A checkpoint from one of the nodes to the driver's.
     """
