@@ -26,6 +26,7 @@ from search.storage import Storage
 _NUM_COPIES = 4  # files under way at once: each waits for the network, not for a core
 _STUDY = ".stages/study.json"
 _LEDGER = "study/events.jsonl"
+_CHECKPOINTS = "study/checkpoints/"
 _NOTE = ".mirror.json"  # there: what was sent, as it was here
 _PULLING = ".pulling"  # here: what is being brought, until all of it is
 
@@ -119,18 +120,22 @@ class Mirror:
 
     def push(self) -> None:
         """Send what is new or changed since the last push, and remove what is gone."""
+        before = dict(self._sent)
         markers = _read_markers(self.root)
         if _STUDY not in markers:
             return  # nobody could tell whose files these are
+        self._send_marker(_STUDY, markers[_STUDY])
+        # Before the ledgers are looked at: a checkpoint that is ahead of its ledger would leave a
+        # gap in the trial's curve.
+        self._send_all(name for name in _look(self.root) if name.startswith(_CHECKPOINTS))
+        markers = _read_markers(self.root)
         ledgers = {n: size for n, (size, _) in _look(self.root).items() if _is_ledger(n)}
         seen = _look(self.root)
-        files = [n for n in seen if not n.startswith(".stages/") and not _is_ledger(n)]
-        before = dict(self._sent)
+        apart = (".stages/", _CHECKPOINTS)
+        files = [n for n in seen if not n.startswith(apart) and not _is_ledger(n)]
         gone = [name for name in before if name not in seen and name not in markers]
         self._remove(name for name in gone if name.startswith(".stages/"))
-        self._send_marker(_STUDY, markers[_STUDY])
-        with ThreadPoolExecutor(_NUM_COPIES) as pool:
-            list(pool.map(self._send, files))
+        self._send_all(files)
         for name, num_bytes in ledgers.items():
             self._send(name, num_bytes)
         for name, content in markers.items():
@@ -151,6 +156,10 @@ class Mirror:
                 shutil.rmtree(place)
             path.replace(place)
         (self.root / _PULLING).rmdir()
+
+    def _send_all(self, names: Iterable[str]) -> None:
+        with ThreadPoolExecutor(_NUM_COPIES) as pool:
+            list(pool.map(self._send, names))
 
     def _send(self, name: str, num_bytes: int | None = None) -> None:
         """Send a file that changed, or of a ledger the whole lines among its first bytes."""

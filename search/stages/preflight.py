@@ -31,6 +31,7 @@ from search.tune.preflight import (
     Backbone,
     default_recipe,
     default_warning,
+    lead_without_weights,
     missing_weights_warning,
     probe_backbones,
 )
@@ -39,7 +40,6 @@ from search.tune.preflight import (
 def probe(study: Study, data: Data) -> tuple[Backbone, ...]:
     """Find weights, build and measure every backbone once, before the first trial."""
     config = study.config
-    pretrained = config.possible_values("pretrained")
     identity = fingerprint(study.identity, str(study.weights_folder))
     if study.results.is_done("probe", identity):
         rows = study.results.read_marker("probe")["backbones"]
@@ -51,7 +51,7 @@ def probe(study: Study, data: Data) -> tuple[Backbone, ...]:
             wait_for_a_worker(slots, study.terminal.warn, study.session.cluster.may_grow)
             backbones = probe_backbones(
                 extremes(config),
-                pretrained,
+                config.possible_values("pretrained"),
                 len(data.cache.classes),
                 config.sizes_px,
                 study.weights_folder,
@@ -63,14 +63,23 @@ def probe(study: Study, data: Data) -> tuple[Backbone, ...]:
             )
         study.finish("probe", identity, begin, backbones=[b.to_json() for b in backbones])
     _refuse_other_weights(study, backbones)
+    _introduce(study, backbones)
+    return backbones
+
+
+def _introduce(study: Study, backbones: tuple[Backbone, ...]) -> None:
+    """Say what was found; without weights let the default recipe have another network."""
+    config = study.config
     for backbone in backbones:
         study.terminal.line("backbone", f"{backbone.name}: {backbone.describe()}")
-    study.warn(missing_weights_warning(backbones, pretrained))
+    study.warn(missing_weights_warning(backbones, config.possible_values("pretrained")))
+    if lead := lead_without_weights(config, backbones):
+        study.warn(f"the default recipe takes {lead}, since its network has no weights")
+        study.config = config = config.led_by(lead)
     known = {name: cost for b in backbones for name, cost in b.footprints.items()}
-    for footprint in known.values():
+    for footprint in known.values() if not lead else ():
         study.terminal.line("model", f"default recipe: {footprint_text(footprint)}")
     study.warn(default_warning(config, known))
-    return backbones
 
 
 def _refuse_other_weights(study: Study, backbones: tuple[Backbone, ...]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 HEAVY_MODULES = ("ray.tune", "trainables.quick_timm", "cv2")
 """What a training imports: seconds of CPU for each process, torch among them."""
@@ -59,7 +60,8 @@ def let_workers_start() -> None:
     """
     from ray.tune.execution.tune_controller import TuneController
 
-    waiting: dict[str, float] = {}  # trial id -> when a free worker was first refused to it
+    # Trial -> when a free worker was first refused to it.
+    waiting: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
     reuse = TuneController._maybe_reuse_cached_actor
     if reuse.__module__ == __name__:
         return
@@ -69,7 +71,7 @@ def let_workers_start() -> None:
             return bool(reuse(self, trial))
         others = [t for t in self._pending_trials if t not in self._trial_to_actor]
         if not others:
-            asked = waiting.setdefault(trial.trial_id, time.monotonic())
+            asked = waiting.setdefault(trial, time.monotonic())
             is_late = time.monotonic() - asked > SECONDS_TO_START
             return (is_late or self._search_alg.is_finished()) and bool(reuse(self, trial))
         other = min(others, key=lambda t: t.config["number"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -21,14 +22,16 @@ VENV = (REPO / ".venv").resolve()
 HOME = "/root/seed-search"  # the project on every host: what `ray up` copies there
 PYTHON = f"{HOME}/.venv/bin/python"
 RAY = f"{HOME}/.venv/bin/ray"
-CONFIG = "/root/cluster.yaml"  # on the laptop, from where `ray up` is called
+CHECKOUT = "/root/checkout"  # the project on the laptop, from where `ray up` is called
+CONFIG = "cluster.local.yaml"
 
 # nohup and setsid: it outlives this ssh session, and its terminal.
 SUBMIT = (
-    "cd ~/seed-search && {environment} nohup setsid -f .venv/bin/python {command}"
+    "cd ~/seed-search && {environment}nohup setsid -f .venv/bin/python {command}"
     " > {log} 2>&1 < /dev/null"
 )
 
+_CACHES = shutil.ignore_patterns("__pycache__")
 UP_SECONDS = 240.0
 JOIN_SECONDS = 240.0
 
@@ -52,12 +55,19 @@ class Cluster:
         self.hosts = hosts
         self.laptop, self.head, *self.workers = hosts
 
-    def write_config(self) -> dict[str, Any]:
-        """Write the shipped file, with these hosts in it, to the laptop's home."""
+    def check_out(self) -> None:
+        """Give the laptop the project, the shipped file with these hosts in it, and a token."""
         config = local_config(self.hosts)
-        (self.laptop.home / "cluster.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-        self.ray("get-auth-token", "--generate")
-        return config
+        checkout = self.laptop.home / Path(CHECKOUT).name
+        for name in (here for here in config["file_mounts"].values() if not here.startswith("~")):
+            source, target = REPO / name, checkout / name
+            target.parent.mkdir(exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target, dirs_exist_ok=True, ignore=_CACHES)
+            else:
+                shutil.copy(source, target)
+        (checkout / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False))
+        self.shell("ray get-auth-token --generate")
 
     def up(self) -> str:
         """Bring it up from the laptop, and return what `ray up` said.
@@ -65,14 +75,17 @@ class Cluster:
         Ray on the head is restarted, and a study that runs there ends. Workers that were lost need
         no such call: the head takes them in again by itself, half a minute after they are back.
         """
-        self.write_config()
-        # From the repository, as the relative paths in the file demand.
+        self.check_out()
         return self.ray("up", "-y", CONFIG, timeout=UP_SECONDS)
 
     def ray(self, *arguments: str, timeout: float = 120) -> str:
         """Run a ray command on the laptop, such as `exec` or `down`, and return what it said."""
-        command = shlex.join([f"{VENV}/bin/ray", *arguments])
-        return self.laptop.run(f"cd {shlex.quote(str(REPO))} && {command}", timeout=timeout).stdout
+        return self.shell(shlex.join(["ray", *arguments]), timeout)
+
+    def shell(self, command: str, timeout: float = 120) -> str:
+        """Run a command on the laptop, in the project, and return what it said."""
+        path = f"export PATH={VENV}/bin:$PATH"
+        return self.laptop.run(f"cd {CHECKOUT} && {path} && {command}", timeout).stdout
 
     def submit(self, *arguments: str, log: str = "run.log", environment: str = "") -> Job:
         """Start a study on the head, as the README says, and return at once.
@@ -83,7 +96,8 @@ class Cluster:
             environment: NAME=value of variables, for the driver.
         """
         command = shlex.join(["-m", "search.run", *arguments, "--address", "auto"])
-        self.ray("exec", CONFIG, SUBMIT.format(command=command, log=log, environment=environment))
+        before = f"{environment} " if environment else ""
+        self.ray("exec", CONFIG, SUBMIT.format(command=command, log=log, environment=before))
         return Job(self.head, log)
 
     def nodes(self) -> dict[str, bool]:

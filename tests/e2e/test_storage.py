@@ -30,6 +30,7 @@ def finished(log: bytes) -> dict[int, str]:
 def test_a_study_goes_on_where_its_machine_was_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("SEED_SEARCH_CHECKPOINT_SECONDS", "0")  # one at every epoch, mirrored too
     lost, head = make_study(tmp_path / "lost"), tmp_path / "head"
     shutil.copytree(lost, head, symlinks=True)
     command = ("--space", "tiny.yaml", "--trials", "8", "--epochs", "2", "--storage", URL)
@@ -58,6 +59,13 @@ def test_a_study_goes_on_where_its_machine_was_lost(
         starts = Counter(e["number"] for e in events(log) if e["event"] == "start")
         assert all(starts[number] == 1 for number in finished(before)), "none is trained again"
         assert set(starts) == set(range(8))
+        for number in starts:
+            trained = {
+                e["epoch"] for e in events(log) if (e["number"], e["event"]) == (number, "epoch")
+            }
+            assert trained == set(range(1, len(trained) + 1)), (
+                "no checkpoint was ahead of its ledger"
+            )
 
         # The copy is all there is, down to the report; a finished study is brought as one.
         shutil.rmtree(results)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import re
 import tomllib
@@ -140,7 +141,8 @@ def test_what_is_the_users_is_marked(name: str) -> None:
 
 
 def test_studies_are_submitted_as_the_readme_says() -> None:
-    command = SUBMIT.format(command=r"-m search\.run .* --address auto", log=r"run\.log")
+    command = r"-m search\.run .* --address auto"
+    command = SUBMIT.format(command=command, log=r"run\.log", environment="")
     assert re.search(f'ray exec cluster.local.yaml "{command}"', read("README.md"))
 
 
@@ -167,6 +169,19 @@ def test_no_rule_is_open_to_the_world() -> None:
     for kind in config["available_node_types"].values():
         assert kind["node_config"]["SecurityGroupIds"]
         assert kind["node_config"]["MetadataOptions"]["HttpTokens"] == "required"
+
+
+def test_the_head_may_end_no_machines_but_its_own() -> None:
+    words = "".join(line.lstrip("# ") for line in read(AWS).splitlines() if line[:1] == "#")
+    policy, _ = json.JSONDecoder().raw_decode(words[words.index('{"Version"') :])
+    for statement in policy["Statement"]:
+        actions = statement["Action"]
+        assert "*" not in "".join([actions] if isinstance(actions, str) else actions)
+        if actions == "ec2:TerminateInstances":
+            owner = statement["Condition"]["StringEquals"]["ec2:ResourceTag/ray-cluster-name"]
+            assert owner == load(AWS)["cluster_name"]
+        else:
+            assert "ec2:TerminateInstances" not in actions
 
 
 @pytest.fixture(scope="module")

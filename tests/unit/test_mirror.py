@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from threading import Lock
 
 import pytest
 
@@ -124,6 +125,32 @@ def test_cut_anywhere_it_is_a_state_to_go_on_from(root: Path, url: str, tmp_path
         if not is_cut:
             assert there == kept(root)
             return
+
+
+def test_a_checkpoint_is_never_ahead_of_the_ledger(root: Path, url: str, tmp_path: Path) -> None:
+    """A trial goes on at every change that a push makes: an epoch is noted, then saved."""
+    checkpoint, ledger = (
+        root / "study/checkpoints/search/3/checkpoint.pt",
+        root / "study/events.jsonl",
+    )
+    ledger.write_text("")
+    epochs, alone = iter(range(1, 100)), Lock()
+
+    def train(kind: str, name: str) -> None:
+        with alone:  # files are sent by several threads
+            epoch = next(epochs)
+            with ledger.open("a") as file:
+                file.write(json.dumps({"epoch": epoch}) + "\n")
+            beside = checkpoint.with_name(".new")
+            beside.write_text(str(epoch))
+            beside.replace(checkpoint)
+
+    train("", "")
+    for number in range(3):
+        Mirror(root, watch(url, train)).push()
+        there = brought(url, tmp_path / f"head {number}")
+        noted = [json.loads(line)["epoch"] for line in there["study/events.jsonl"].splitlines()]
+        assert int(there["study/checkpoints/search/3/checkpoint.pt"]) <= noted[-1]
 
 
 def test_the_first_push_cut_anywhere_is_gone_on_with(root: Path, url: str, tmp_path: Path) -> None:
