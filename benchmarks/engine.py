@@ -25,7 +25,7 @@ from search.data.index import build_index
 from search.data.splits import make_split
 from search.records import write_text
 from search.results import ResultsFolder
-from search.slots import plan_slots
+from search.slots import Slots, plan_slots
 from search.terminal import OnTrial, Terminal
 from search.tune.preflight import Backbone
 from search.tune.runner import Runner
@@ -74,13 +74,14 @@ class Watch:
     """Takes a tick at every trial's end, and passes events on to the table on the terminal.
 
     Attributes:
-        most_seconds: Then no more trials are started.
+        most_seconds: Then the search ends.
+        show: The table.
         first_start: `time.time()` of the first trial's start in this process.
     """
 
-    show: OnTrial
-    clock: Clock
     most_seconds: float
+    show: OnTrial = field(default=lambda *_: None)
+    clock: Clock = field(default_factory=lambda: Clock(None))
     ticks: list[Tick] = field(default_factory=list)
     first_start: float | None = None
     num_ended: int = 0
@@ -93,15 +94,31 @@ class Watch:
         if event == "end":
             self.num_ended += 1
             self.ticks.append(tick(self.num_ended))
-            if self.clock.elapsed > self.most_seconds:
-                self.clock.stop_requested = True
+        if self.is_over():
+            self.clock.stop_requested = True
+
+    def is_over(self) -> bool:
+        """Tell whether it has seen enough."""
+        return self.clock.elapsed > self.most_seconds
 
 
+@dataclass(frozen=True)
 class NoopRunner(Runner):
-    """A study's runner whose trainings do nothing."""
+    """A study's runner whose trainings do nothing.
 
-    def request(self, *args: Any, **kwargs: Any) -> Request:
-        return replace(super().request(*args, **kwargs), trainable="noop")
+    Attributes:
+        epoch_seconds: What they wait in each epoch.
+        proposed: Trial number -> `time.perf_counter()` of its proposal.
+    """
+
+    epoch_seconds: float = 0.0
+    proposed: dict[int, float] = field(default_factory=dict)
+
+    def request(self, number: int, *args: Any, **kwargs: Any) -> Request:
+        request = super().request(number, *args, **kwargs)
+        self.proposed[number] = time.perf_counter()
+        params = request.params | {"epoch_seconds": self.epoch_seconds}
+        return replace(request, trainable="noop", params=params)
 
 
 @dataclass(frozen=True)
@@ -185,24 +202,34 @@ def run_noop_study(folder: Path, num_trials: int, most_seconds: float) -> Outcom
         idle = _wait_for_workers(_num_cpus())
         ready = time.time()
         with TreeCpu() as cpu:
-            watch = _search(folder, config, images, most_seconds)
+            watch = Watch(most_seconds)
+            slots = plan_slots(1, 0, "auto", [(_num_cpus(), 0)])
+            search_noop(folder, config, images, slots, watch)
     finally:
         session.stop()
     first_start = (watch.first_start or time.time()) - ready
     return Outcome(tuple(watch.ticks), ready - begin, first_start, cpu.seconds, idle)
 
 
-def _search(folder: Path, config: StudyConfig, images: NoopSet, most_seconds: float) -> Watch:
-    clock, terminal = Clock(None), Terminal()
-    slots = plan_slots(1, 0, "auto", [(_num_cpus(), 0)])
+def search_noop(
+    folder: Path, config: StudyConfig, images: NoopSet, slots: Slots, watch: Watch, **runs: Any
+) -> NoopRunner:
+    """Search until the trials are done or the watch has seen enough.
+
+    Args:
+        runs: More fields of the runner, such as `cluster`.
+    """
+    clock, terminal = watch.clock, Terminal()
     backbones = {name: Backbone(name, None, 0) for name in config.possible_values("backbone")}
     shown, num_trials = config.search_space.searched, config.num_trials
     with Path(os.devnull).open("w") as nowhere:
         terminal.console = Console(file=nowhere, force_terminal=True, width=120)
         with terminal.trials("search", num_trials, MAX_EPOCHS, clock, shown) as show:
-            watch = Watch(show, clock, most_seconds)
+            watch.show = show
             results = ResultsFolder(folder)
-            runner = NoopRunner(config, results, images, backbones, slots, clock, watch.on_change)
+            runner = NoopRunner(
+                config, results, images, backbones, slots, clock, watch.on_change, **runs
+            )
             with suppress(KeyboardInterrupt):  # time is up
                 search_trials(runner)
-    return watch
+    return runner

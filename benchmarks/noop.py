@@ -1,4 +1,4 @@
-"""A training that takes no time, for whatever is to be measured around trainings.
+"""A training that takes no CPU, for whatever is to be measured around trainings.
 
 Workers import trainables by name, so importing this module puts it among them as `noop`.
 """
@@ -6,6 +6,7 @@ Workers import trainables by name, so importing this module puts it among them a
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +23,9 @@ class NoopSet(TrainingSet):
 
 
 def train(inputs: TrialInputs, report: Report) -> None:
-    """Report the epochs of a made-up learning curve at once."""
+    """Report the epochs of a made-up learning curve, at once or so many seconds apart."""
     for epoch in range(1, inputs.max_epochs + 1):
+        time.sleep(inputs.params.get("epoch_seconds", 0.0))
         value = made_up_accuracy(inputs.params, inputs.seed, epoch)
         loss, lr = 1 - value, inputs.params["lr"]
         report(EpochReport(epoch, loss, loss, value, value, value, lr, 0.0, 0.0), _save_nothing)

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from search.clock import STOPPING, Clock
 from search.goals import number_text
-from search.progress import LedgerLike, Progress, duration, progress_of, rough
+from search.progress import LedgerLike, Progress, duration, incumbent, progress_of, rough
 
 _STYLE = {"complete": "green", "failed": "red", "interrupted": "magenta", "infeasible": "yellow"}
 _RARE = ("pruned", "failed", "infeasible")  # counted where there are any
@@ -57,11 +57,10 @@ class Board:
         """
         ledger = self._ledger()
         trial, state = ledger.trials[number], str(ledger.trials[number].state)
-        progress = self._progress(ledger)
         best = ledger.best(trial)
-        is_leader = progress.best is not None and progress.best[0] == number
-        is_leader = is_leader and state == "complete" and self._is_search
-        count = f"[{progress.num_done}/{self._num_trials}] " if counted else ""
+        leader = incumbent(ledger) if state == "complete" and self._is_search else None
+        is_leader = leader is not None and leader[0] == number
+        count = f"[{self._progress(ledger).num_done}/{self._num_trials}] " if counted else ""
         line = Text.assemble(
             count,
             f"{self._name(number):<{self._name_width}}  ",

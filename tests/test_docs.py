@@ -15,7 +15,7 @@ import pytest
 from search.config import load_study
 
 REPO = Path(__file__).resolve().parent.parent
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "docs/limits.md")
 SPACES = ("animals10", "cars", "cats_dogs", "digits", "sea_animals")
 FOLDERS = ("search", "trainables", "spaces", "tests", "benchmarks", "docs", ".ci")
 ROOT_FILE = re.compile(

@@ -78,6 +78,14 @@ class StudyScheduler(Unsaved, FIFOScheduler):
         self.pruned.add(trial.trial_id)
         return TrialScheduler.STOP
 
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Return the waiting trial of the lowest number.
+
+        Tune's own looks through all trials, ended ones too, several times a trial.
+        """
+        waiting = [t for t in tune_controller.get_live_trials() if t.status == Trial.PENDING]
+        return min(waiting, key=lambda trial: int(trial.config["number"]), default=None)
+
     def _worths(self, config: dict[str, Any], result: dict[str, Any]) -> _Worths | None:
         """Return the objectives' values of one epoch; the ledger may hear of them only later."""
         first = self._ledger.footprints.get(config.get("architecture", ""))

@@ -208,3 +208,16 @@ def test_a_resumed_study_prunes_as_if_it_had_never_stopped(
     undisturbed = run(tmp_path / "one", None)
     assert len(set(undisturbed.values())) > 1, "some were stopped, some were not"
     assert run(tmp_path / "two", draw.randint(1, 40)) == undisturbed
+
+
+def test_the_waiting_trial_of_the_lowest_number_starts_next(ledger: Ledger) -> None:
+    def chosen(**statuses: str) -> Any:
+        trials = [
+            SimpleNamespace(config={"number": int(name[1:])}, status=status)
+            for name, status in statuses.items()
+        ]
+        tune: Any = SimpleNamespace(get_live_trials=lambda: trials)
+        return scheduler_over(ledger).choose_trial_to_run(tune)
+
+    assert chosen(t2="RUNNING", t12="PENDING", t7="PENDING").config["number"] == 7
+    assert chosen(t2="RUNNING") is None
