@@ -1,9 +1,10 @@
 """The results, kept in a bucket or on a mount as well: a study outlives the machine it ran on.
 
-What is sent last is what makes the rest count. Markers say that a stage is done, ledgers that a
-checkpoint is there: so a push looks at markers first, then at ledgers, then at all other files, and
-sends them the other way round. A mirror that was cut at any moment is a state that a study goes on
-from. Only the marker that says whose folder it is goes before everything else.
+What is sent last is what makes the rest count. Markers say that a stage is done: so a push looks at
+markers first, then at ledgers, then at all other files, and sends them the other way round.
+Checkpoints go before all that, since a checkpoint may be older than its ledger, but never newer. A
+mirror that was cut at any moment is a state that a study goes on from. Only the marker that says
+whose folder it is goes before everything else.
 """
 
 from __future__ import annotations
