@@ -42,7 +42,7 @@ def importance_data(files: StudyFiles, limit: int = 16) -> Importance:
     """Line up both evaluators' shares by parameter."""
     if files.importance.empty:
         raise NothingToShowError(
-            "There are no parameter importances: they need at least two finished trials."
+            "There are no parameter importances: they need more trials that ended."
         )
     wide = files.importance.pivot_table(
         index="parameter", columns="evaluator", values="importance", aggfunc="first"
