@@ -131,13 +131,6 @@ class StudyConfig(Section):
         )
         return tuple(dict.fromkeys(value for found in values for value in found))
 
-    def led_by(self, backbone: str) -> StudyConfig:
-        """Return the same study with another of its backbones in the default recipe."""
-        entry = {**self.space["backbone"], "default": backbone}
-        study = self.model_copy(update={"space": {**self.space, "backbone": entry}})
-        study.__dict__.pop("search_space", None)  # kept from the study it was copied from
-        return study
-
     @property
     def sizes_px(self) -> tuple[int, ...]:
         """Every side that the images of a trial can have, smallest first."""

@@ -31,7 +31,6 @@ from search.tune.preflight import (
     Backbone,
     default_recipe,
     default_warning,
-    lead_without_weights,
     missing_weights_warning,
     probe_backbones,
 )
@@ -68,16 +67,13 @@ def probe(study: Study, data: Data) -> tuple[Backbone, ...]:
 
 
 def _introduce(study: Study, backbones: tuple[Backbone, ...]) -> None:
-    """Say what was found; without weights let the default recipe have another network."""
+    """Say what was found."""
     config = study.config
     for backbone in backbones:
         study.terminal.line("backbone", f"{backbone.name}: {backbone.describe()}")
     study.warn(missing_weights_warning(backbones, config.possible_values("pretrained")))
-    if lead := lead_without_weights(config, backbones):
-        study.warn(f"the default recipe takes {lead}, since its network has no weights")
-        study.config = config = config.led_by(lead)
     known = {name: cost for b in backbones for name, cost in b.footprints.items()}
-    for footprint in known.values() if not lead else ():
+    for footprint in known.values():
         study.terminal.line("model", f"default recipe: {footprint_text(footprint)}")
     study.warn(default_warning(config, known))
 

@@ -274,22 +274,6 @@ def missing_weights_warning(backbones: Sequence[Backbone], pretrained: Sequence[
     )
 
 
-def lead_without_weights(config: StudyConfig, backbones: Sequence[Backbone]) -> str:
-    """Name the own CNN that the default recipe takes, where its network has no weights; else "".
-
-    A network made for pretrained weights learns little from a few hundred photos without them, and
-    everything is compared with the default recipe.
-    """
-    recipe = default_recipe(config)
-    is_searched = "backbone" in config.search_space.searched
-    has_weights = any(b.weights for b in backbones if b.name == recipe["backbone"])
-    if not is_searched or has_weights or not recipe["pretrained"]:
-        return ""
-    own = [name for name in config.possible_values("backbone") if name in OWN_BACKBONES]
-    fits = own and recipe["backbone"] not in own and config.trainables[0] == "classifier"
-    return own[0] if fits else ""
-
-
 def default_recipe(config: StudyConfig) -> dict[str, Any]:
     """Return the complete params of trial 0, those that the space fixes among them."""
     return config.recipe | config.search_space.complete({}, config.recipe)

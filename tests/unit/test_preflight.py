@@ -19,7 +19,6 @@ from search.tune.preflight import (
     default_recipe,
     default_warning,
     footprints_of,
-    lead_without_weights,
     measure_backbone,
     missing_weights_warning,
 )
@@ -58,38 +57,6 @@ def test_backbones_without_weights_are_named_unless_none_were_wanted() -> None:
     assert "for resnet18:" in missing_weights_warning(found, ("auto",))
     assert missing_weights_warning(found, (False,)) == ""
     assert missing_weights_warning(found[1:], ("auto",)) == ""
-
-
-LED = """
-name: led
-dataset: {root: photos}
-space:
-  backbone: {choice: [separable_cnn, resnet18], default: resnet18}
-  width: {int: [16, 48], step: 16, when: {backbone: separable_cnn}}
-  lr: {float: [0.001, 0.01], log: true}
-"""
-
-
-def test_without_weights_an_own_cnn_leads() -> None:
-    study = load(LED)
-    own, bare, full = (
-        Backbone("separable_cnn", None, 1),
-        Backbone("resnet18", None, 1),
-        Backbone("resnet18", "w", 1),
-    )
-    assert default_recipe(study)["backbone"] == "resnet18"
-    assert lead_without_weights(study, (own, full)) == ""
-    assert lead_without_weights(study, (own, bare)) == "separable_cnn"
-    led = study.led_by("separable_cnn")
-    assert led.start_points[0]["backbone"] == "separable_cnn"
-    assert led.start_points[0]["width"] == 32
-    assert default_recipe(led)["backbone"] == "separable_cnn"
-    assert lead_without_weights(led, (own, bare)) == ""
-    assert study.start_points[0]["backbone"] == "resnet18", "the study it was made from stays"
-    wants_none = load(LED + "  pretrained: false\n")
-    assert lead_without_weights(wants_none, (own, bare)) == "", "random weights were asked for"
-    fixed = load(LED, "space.backbone=resnet18")
-    assert lead_without_weights(fixed, (bare,)) == ""
 
 
 def test_an_interpreter_in_a_folder_with_a_space_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
