@@ -167,7 +167,7 @@ def _search(
     runs = {
         "cluster": cluster,
         "epoch_seconds": plan.epoch_seconds,
-        "count_slots": lambda: plan_slots(1, 0, at_once, cluster.sizes()).count,
+        "count_slots": lambda: plan_slots(1, 0, at_once, cluster.sizes()),
     }
     runner = search_noop(folder, config, images, slots, watch, **runs)
     waits = delays(runner.proposed, watch.reports, plan.epoch_seconds)

@@ -38,6 +38,7 @@ from search.sections import (
     Text,
     Whole,
 )
+from search.slots import light_names
 from search.space import Space
 from search.space_check import domain_text, read_space
 from search.start_with import check_start, narrow_start
@@ -130,6 +131,11 @@ class StudyConfig(Section):
             if name in recipe
         )
         return tuple(dict.fromkeys(value for found in values for value in found))
+
+    @property
+    def light_names(self) -> list[str]:
+        """What of this space a CPU can train beside GPUs."""
+        return light_names(self.trainables, self.possible_values("backbone"))
 
     @property
     def sizes_px(self) -> tuple[int, ...]:

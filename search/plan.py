@@ -31,7 +31,7 @@ from search.records import DatasetIndex
 from search.results import ResultsFolder
 from search.rungs import expected_trials, ladders
 from search.select import num_retrainings
-from search.slots import Slots, plan_slots
+from search.slots import Slots, lend_cpus, plan_slots
 from search.terminal import Terminal, describe_params
 from search.tune.machine import MIN_FREE_BYTES, count_gpus
 from trainables.parameters import OWN_BACKBONES
@@ -63,9 +63,7 @@ def print_plan(
     refuse_other_study(config, folder)
     terminal.line("study", f"{config.name} · results go to {results}")
     index = _print_data(config, results, terminal)
-    wanted = config.resources
-    nodes = _print_nodes(address, terminal)
-    slots = plan_slots(wanted.cpus, wanted.gpus, wanted.max_concurrent, nodes)
+    slots = _plan_slots(config, address, terminal)
     where = "on this machine" if address == "local" else "on the cluster"
     epochs = _print_trials(config, slots, terminal, where)
     runs = (config.confirm.top_k + 1) * config.confirm.num_seeds
@@ -88,19 +86,26 @@ def print_plan(
     terminal.line("plan", f"time limit {shown}; nothing was trained or written")
 
 
-def _print_nodes(address: str, terminal: Terminal) -> list[tuple[float, float]]:
-    """Return CPUs and GPUs of each machine; print them where there are several."""
+def _plan_slots(config: StudyConfig, address: str, terminal: Terminal) -> Slots:
+    """Return what each trial gets; print the machines where there may be several."""
+    wanted = config.resources
     if address == "local":
-        return [(os.cpu_count() or 1, count_gpus())]
+        here = [(os.cpu_count() or 1, count_gpus())]
+        return plan_slots(wanted.cpus, wanted.gpus, wanted.max_concurrent, here)
     from search.tune.session import RaySession
 
     session = RaySession(address)
     session.start()
     try:
-        terminal.line("nodes", session.cluster.describe())
-        return session.cluster.sizes()
+        cluster, most = session.cluster, wanted.max_concurrent
+        terminal.line("nodes", cluster.describe())
+        slots = plan_slots(wanted.cpus, wanted.gpus, most, cluster.sizes())
+        slots, lent = lend_cpus(slots, wanted.gpus, most, cluster.sizes_up(), config.light_names)
     finally:
         session.stop()
+    if lent:
+        terminal.line("nodes", lent)
+    return slots
 
 
 def _print_trials(config: StudyConfig, slots: Slots, terminal: Terminal, where: str) -> Span:
@@ -108,7 +113,7 @@ def _print_trials(config: StudyConfig, slots: Slots, terminal: Terminal, where: 
     budget, num_trials = config.budget, config.num_trials
     eta, full = budget.reduction_factor, budget.max_epochs
     brackets = ladders(budget.scheduler, budget.min_epochs, full, eta, budget.brackets)
-    each = f"{num_trials} trials of at most {full} epochs, {slots.count} at once {where}"
+    each = f"{num_trials} trials of at most {full} epochs, {slots.at_once} at once {where}"
     terminal.line("search", f"{each}; {_rungs_text(config)}")
     terminal.line("search", f"sought: {config.goals.text()}")
     expected = expected_trials(num_trials, brackets, eta, full)
@@ -179,6 +184,11 @@ def _backbones(
     return found
 
 
+def _device(slots: Slots) -> str:
+    """Return what this machine can measure on: the head of a cluster need not have a GPU."""
+    return "cuda" if slots.gpus and count_gpus() else "cpu"
+
+
 def _print_default(
     config: StudyConfig,
     backbones: list[Backbone],
@@ -192,7 +202,8 @@ def _print_default(
     recipe = default_recipe(config)
     known = next((b.footprints for b in backbones if b.footprints), {})
     if architecture_of(recipe) not in known:
-        known = footprints_of(recipe, num_classes, "cuda" if slots.gpus else "cpu")
+        device = "cpu" if slots.beside else _device(slots)  # as in its trainings
+        known = footprints_of(recipe, num_classes, device)
     text = footprint_text(known[architecture_of(recipe)])
     terminal.line("model", f"default recipe: {text}")
     if warning := default_warning(config, known):
@@ -208,7 +219,7 @@ def _measured(config: StudyConfig, slots: Slots, weights: Path | None) -> list[B
     from search.tune.preflight import Backbone, measure_backbone
     from trainables.weights import find_weights
 
-    device = "cuda" if slots.gpus else "cpu"
+    device = _device(slots)
     trains = "classifier" in config.trainables
     wants = any(config.possible_values("pretrained"))
     found: list[Backbone] = []
@@ -261,7 +272,7 @@ def _print_forecast(
     terminal.line("time", f"then {show_span(after)} to confirm, retrain and test")
     there = existing_folder(results)
     store = image_store_bytes(config, len(index.rows), results)
-    parts = disk_bytes(config, costs, images, store_bytes=store, num_slots=slots.count)
+    parts = disk_bytes(config, costs, images, store_bytes=store, num_slots=slots.at_once)
     free = shutil.disk_usage(there).free
     shown = ", ".join(f"{name} {size / 1e6:,.0f} MB" for name, size in parts.items())
     total = sum(parts.values())

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from search.errors import ResourceError
 from trainables.contract import SMALLEST_MICRO_BATCH, StepCost
+from trainables.parameters import OWN_BACKBONES
 
 MIN_GPU_SHARE = 0.25
 BYTES_OF_LIBRARIES = 900_000_000
@@ -24,6 +25,7 @@ class Slots:
     Attributes:
         memory_bytes: Of the CPU's memory beside the libraries, None for no limit.
         most_on_a_node: How many run at once on the node with most room; 0 where there is one node.
+        beside: How many light trainings run besides, without a GPU, on nodes that have none.
     """
 
     cpus: float
@@ -31,6 +33,16 @@ class Slots:
     count: int
     memory_bytes: int | None = None
     most_on_a_node: int = 0
+    beside: int = 0
+
+    @classmethod
+    def none(cls) -> Slots:
+        """Return those of no node at all."""
+        return cls(1, 0, 0)
+
+    @property
+    def at_once(self) -> int:
+        return self.count + self.beside
 
     @property
     def num_threads(self) -> int:
@@ -89,6 +101,64 @@ def _trials_at_once(cpus: float, share: float, have_cpus: float, have_gpus: floa
     return min(by_cpu, by_gpu)
 
 
+def count_again(
+    slots: Slots, max_concurrent: int | str, nodes: Sequence[tuple[float, float]]
+) -> Slots:
+    """Return how many run on the nodes that are there now, perhaps none; each gets what it got."""
+    count = sum(_trials_at_once(slots.cpus, slots.gpus, *node) for node in nodes)
+    if max_concurrent != "auto":
+        count = min(count, int(max_concurrent))
+    return replace(slots, count=count)
+
+
+def is_light(trainable: str, backbone: str) -> bool:
+    """Tell a training that a CPU can take off a GPU: a head on frozen features, or an own CNN."""
+    return trainable == "linear_probe" or backbone in OWN_BACKBONES
+
+
+def light_names(trainables: Sequence[str], backbones: Sequence[str]) -> list[str]:
+    """Return what `is_light` among the trials of a space."""
+    probes = [name for name in trainables if is_light(name, "")]
+    trained = backbones if len(probes) < len(trainables) else ()
+    return probes + [name for name in trained if is_light("", name)]
+
+
+def lend_cpus(
+    slots: Slots,
+    gpus: float | str,
+    max_concurrent: int | str,
+    nodes: Sequence[tuple[float, float]],
+    light: Sequence[str],
+) -> tuple[Slots, str]:
+    """Let light trainings run on nodes without a GPU, where the others need a share of one.
+
+    Args:
+        gpus: As the user wants it; a number is meant for every trial.
+        nodes: CPUs and GPUs of each node that is up: an autoscaler is not made to start others.
+        light: See `light_names`.
+
+    Returns:
+        The slots, and what to say of the nodes without a GPU; "" where all nodes are alike.
+    """
+    without = [node for node in nodes if not node[1] and _trials_at_once(slots.cpus, 0, *node)]
+    if not slots.gpus or not without:
+        return replace(slots, beside=0), ""
+    where = f"{len(without)} without a GPU"
+    if gpus != "auto":
+        return slots, f"{where} stay idle: resources.gpus is for every trial; try gpus: auto"
+    if not light:
+        return slots, f"{where} stay idle: no trial of this space is a linear_probe or an own CNN"
+    beside = sum(_trials_at_once(slots.cpus, 0, *node) for node in without)
+    if max_concurrent != "auto":
+        beside = min(beside, int(max_concurrent) - slots.count)
+    if not beside:
+        return slots, f"{where} stay idle: resources.max_concurrent leaves them no trial"
+    return replace(slots, beside=beside), (
+        f"{where} take {', '.join(light)}, {beside} at once; all else, and light trials when they "
+        f"are full, {slots.gpus:g} of a GPU each, {slots.count} at once"
+    )
+
+
 def memory_of_a_slot(cluster_bytes: float, num_slots: int) -> int | None:
     """Return what a training may take beside the libraries that every worker loads.
 
@@ -116,8 +186,10 @@ def fit_memory(
     Raises:
         ResourceError: Not even one trial of some backbone fits the memory.
     """
+    if not slots.at_once:
+        return slots, ""
     if slots.gpus or not cluster_bytes or not costs:  # a GPU says by itself when it is full
-        return replace(slots, memory_bytes=memory_of_a_slot(cluster_bytes, slots.count)), ""
+        return replace(slots, memory_bytes=memory_of_a_slot(cluster_bytes, slots.at_once)), ""
     name = max(costs, key=lambda backbone: costs[backbone].memory_bytes(GOOD_MICRO_BATCH))
     cost, whole = costs[name], cluster_bytes - BYTES_OF_LIBRARIES
     if (least := cost.memory_bytes(SMALLEST_MICRO_BATCH)) > max(whole, SMALLEST_MEMORY):

@@ -22,7 +22,7 @@ from search.forecast import (
 )
 from search.goals import footprint_text
 from search.records import file_hash, fingerprint
-from search.slots import Slots, fit_memory, plan_slots
+from search.slots import Slots, count_again, fit_memory, lend_cpus, plan_slots
 from search.stages.data import Data
 from search.stages.study import Study
 from search.tune.machine import MIN_FREE_BYTES
@@ -105,21 +105,38 @@ def plan(study: Study, data: Data, backbones: Sequence[Backbone]) -> Slots:
     if not backbones and not cluster.is_own:
         say(cluster.describe())
     cluster.prepare(data.cache, say, study.warn)
-    slots, fewer = count_slots(study, backbones)
+    slots, lent, fewer = count_slots(study, backbones)
+    if lent and not backbones:
+        say(lent)
     study.warn(fewer)
     return slots
 
 
-def count_slots(study: Study, backbones: Sequence[Backbone]) -> tuple[Slots, str]:
-    """Count what the cluster holds now; returns too what to say of slots given up for memory.
+def count_slots(
+    study: Study, backbones: Sequence[Backbone], planned: Slots | None = None
+) -> tuple[Slots, str, str]:
+    """Count what the cluster holds now.
+
+    Args:
+        planned: Those of a search that runs: what a training gets stays.
+
+    Returns:
+        The slots, what to say of nodes without a GPU, and of slots given up for memory.
 
     Raises:
         ResourceError: Not even one trial fits.
     """
     wanted, cluster = study.config.resources, study.session.cluster
-    slots = plan_slots(wanted.cpus, wanted.gpus, wanted.max_concurrent, cluster.sizes())
+    if planned is None:
+        slots = plan_slots(wanted.cpus, wanted.gpus, wanted.max_concurrent, cluster.sizes())
+    else:
+        slots = count_again(planned, wanted.max_concurrent, cluster.sizes())
+    slots, lent = lend_cpus(
+        slots, wanted.gpus, wanted.max_concurrent, cluster.sizes_up(), study.config.light_names
+    )
     largest = {b.name: b.costs[-1] for b in backbones if b.costs}
-    return fit_memory(slots, largest, cluster.memory_bytes())
+    slots, fewer = fit_memory(slots, largest, cluster.memory_bytes())
+    return slots, lent, fewer
 
 
 def forecast(
@@ -161,7 +178,7 @@ def forecast(
 
 def _check_disk(study: Study, costs: Costs, images: Images, slots: Slots) -> None:
     """Check that what the trials will write has room; the image store is there already."""
-    parts = disk_bytes(study.config, costs, images, store_bytes=0, num_slots=slots.count)
+    parts = disk_bytes(study.config, costs, images, store_bytes=0, num_slots=slots.at_once)
     there = study.disk.used_bytes()
     free = shutil.disk_usage(study.results.root).free - MIN_FREE_BYTES
     if fault := disk_faults(parts, free, there, study.config.resources.disk_gb):

@@ -47,8 +47,8 @@ def _search(study: Study, data: Data, backbones: tuple[Backbone, ...]) -> Search
     config, num_trials = study.config, study.config.num_trials
     slots = plan(study, data, backbones)
     text = (
-        f"{num_trials} trials of at most {config.budget.max_epochs} epochs, {slots.count} at once, "
-        f"by {config.goals.text()}"
+        f"{num_trials} trials of at most {config.budget.max_epochs} epochs, "
+        f"{slots.at_once} at once, by {config.goals.text()}"
     )
     if num_trials < config.budget.num_trials:
         text += f"; the space has no more than {num_trials} configurations"
@@ -89,5 +89,5 @@ def make_runner(
         study.terminal.warn,
         study.disk.reason_to_stop,
         cluster,
-        lambda: count_slots(study, backbones)[0].count,
+        lambda: count_slots(study, backbones, slots)[0],
     )

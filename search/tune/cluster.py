@@ -8,24 +8,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import ray
 import yaml
-from ray.tune import Callback, PlacementGroupFactory
-from ray.tune.experiment import Trial
-from ray.tune.search import ConcurrencyLimiter
+from ray.tune import PlacementGroupFactory
+from ray.util.placement_group import placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.records import ImageCache
-from search.slots import Slots
+from search.slots import Slots, count_again
 from search.tune.home import Home, make_home
 from search.tune.node_files import images_here
-from search.tune.unsaved import Unsaved
 
 BOOTSTRAP_FILE = Path("~/ray_bootstrap_config.yaml")
 """Where Ray's cluster launcher leaves its description of the cluster, on the head."""
-SECONDS_BETWEEN_LOOKS = 3.0
 SECONDS_TO_PREPARE = 3600.0
+NUM_TRIES = 3
+"""Trainings that a node which came late may fail to begin, before it is left out."""
 
 Say = Callable[[str], None]
 
@@ -55,12 +55,21 @@ class Cluster:
         is_own: Started by this command, on this machine alone.
         excluded: Node id -> why no training may run there.
         prepared: Ids of the nodes that have the images.
+        refused: Node id -> trainings that could not begin there.
     """
 
     home: Home = field(default_factory=Home)
     is_own: bool = True
     excluded: dict[str, str] = field(default_factory=dict)
     prepared: set[str] = field(default_factory=set)
+    refused: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        _OF_THIS_PROCESS[id(self)] = self
+
+    def __reduce__(self) -> Any:
+        """Pickle to the same object in this process: Tune keeps what holds it in pickled form."""
+        return _of_this_process, (id(self),)
 
     @classmethod
     def joined(cls) -> Cluster:
@@ -72,9 +81,13 @@ class Cluster:
         found = [_describe(row) for row in ray.nodes() if row["Alive"]]
         return [node for node in found if node.node_id not in self.excluded]
 
+    def sizes_up(self) -> list[tuple[float, float]]:
+        """Return CPUs and GPUs of each node that is up."""
+        return [(node.cpus, node.gpus) for node in self.nodes()]
+
     def sizes(self) -> list[tuple[float, float]]:
         """Return CPUs and GPUs of each node, of those too that would be started when asked for."""
-        here = [(node.cpus, node.gpus) for node in self.nodes()]
+        here = self.sizes_up()
         to_come = [] if self.is_own else launchable_nodes(BOOTSTRAP_FILE.expanduser())
         missing = len(to_come) - sum(1 for cpus, _ in here if cpus)
         return here + to_come[len(to_come) - max(0, missing) :]
@@ -95,18 +108,44 @@ class Cluster:
         """Return what Ray lends to workers on all nodes; 0 where it is not known."""
         return sum(node.memory_bytes for node in self.nodes() if node.cpus)
 
-    def resources(self, slots: Slots) -> PlacementGroupFactory:
-        """Return what one training asks for: its share of a node that is not excluded."""
-        bundle = {"CPU": slots.cpus} | ({"GPU": slots.gpus} if slots.gpus else {})
-        if not self.excluded:
-            return PlacementGroupFactory([bundle])
-        return PlacementGroupFactory([bundle], bundle_label_selector=[self.label_selector])
+    def resources(self, slots: Slots, *, on_cpu: bool = False) -> PlacementGroupFactory:
+        """Return what one training asks for.
 
-    @property
-    def label_selector(self) -> dict[str, str]:
-        """Ray's words for the nodes that are not excluded; {} for all."""
-        listed = ",".join(sorted(self.excluded))
-        return {"ray.io/node-id": f"!in({listed})"} if listed else {}
+        Args:
+            on_cpu: Without a GPU though the others have a share of one, on a node that has none.
+        """
+        gpus = 0.0 if on_cpu else slots.gpus
+        return NodeShare({"CPU": slots.cpus} | ({"GPU": gpus} if gpus else {}), self, on_cpu)
+
+    def label_selector(self, *, on_cpu: bool = False) -> dict[str, str]:
+        """Return Ray's words for the nodes that a training may be on now; {} for all."""
+        left_out = set(self.excluded)
+        if on_cpu:
+            nodes = self.nodes()
+            with_gpu = {node.node_id for node in nodes if node.gpus}
+            # Where no other is left it may be there: better than to wait for ever.
+            left_out |= with_gpu if any(n.cpus and not n.gpus for n in nodes) else set()
+        return {"ray.io/node-id": f"!in({','.join(sorted(left_out))})"} if left_out else {}
+
+    def refuse(self, node_id: str, reason: str, slots: Slots, warn: Say) -> bool:
+        """Count a training that could not begin on a node, and leave the node out after a few.
+
+        Returns:
+            Whether trainings can go on elsewhere.
+        """
+        others = [node for node in self.nodes() if node.node_id != node_id]
+        sizes = [(node.cpus, node.gpus) for node in others]
+        if not count_again(slots, "auto", sizes).count:
+            return False
+        self.refused[node_id] += 1
+        if self.refused[node_id] >= NUM_TRIES and node_id not in self.excluded:
+            names = {row["NodeID"]: row["NodeManagerHostname"] for row in ray.nodes()}
+            self._leave_out(node_id, names.get(node_id, node_id[:8]), reason, warn)
+        return True
+
+    def _leave_out(self, node_id: str, name: str, reason: str, warn: Say) -> None:
+        self.excluded[node_id] = reason
+        warn(f"node {name} is left out: {reason}. The others go on without it")
 
     def prepare(self, cache: ImageCache, say: Say, warn: Say) -> None:
         """Send the decoded images to nodes that lack them; exclude those that cannot take them.
@@ -127,8 +166,7 @@ class Cluster:
         ready = []
         for node, job in jobs.items():
             if reason := _why_not(job):
-                self.excluded[node.node_id] = reason
-                warn(f"node {node.name} is left out: {reason}. The others go on without it")
+                self._leave_out(node.node_id, node.name, reason, warn)
             else:
                 self.prepared.add(node.node_id)
                 ready.append(node.name)
@@ -137,43 +175,29 @@ class Cluster:
             say(f"the images are on {names} too ({seconds:.0f} s)")
 
 
-class ClusterWatch(Unsaved, Callback):
-    """Let as many trainings run as the nodes hold that are there now, and say who came and went.
+_OF_THIS_PROCESS: WeakValueDictionary[int, Cluster] = WeakValueDictionary()
 
-    Args:
-        limiter: Of the searcher.
-        count: Returns how many trainings the nodes hold.
+
+def _of_this_process(key: int) -> Cluster | None:
+    return _OF_THIS_PROCESS.get(key)
+
+
+class NodeShare(PlacementGroupFactory):
+    """A share of one node, and of none that is left out when it is asked for.
+
+    Two of the same size are equal wherever they may be, so that Tune hands on a worker that has
+    become free; and a node may be left out while a study runs.
     """
 
-    def __init__(
-        self, cluster: Cluster, limiter: ConcurrencyLimiter, count: Callable[[], int], say: Say
-    ) -> None:
-        self._cluster, self._limiter, self._count, self._say = cluster, limiter, count, say
-        self._known = {node.node_id: node.name for node in cluster.nodes()}
-        self._last_look = time.monotonic()
+    def __init__(self, bundle: Mapping[str, float], cluster: Cluster, on_cpu: bool) -> None:
+        super().__init__([dict(bundle)])
+        self._cluster, self._on_cpu = cluster, on_cpu
 
-    def on_step_end(self, iteration: int, trials: list[Trial], **_: Any) -> None:
-        if time.monotonic() - self._last_look < SECONDS_BETWEEN_LOOKS:
-            return
-        self._last_look = time.monotonic()
-        now = {node.node_id: node.name for node in self._cluster.nodes()}
-        if now == self._known:
-            return
-        count = max(1, self._count())
-        self._limiter.max_concurrent = count
-        if text := describe_change(self._known, now):
-            self._say(f"{text}: {count} at once from now on")
-        self._known = now
-
-
-def describe_change(before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """Say which nodes joined and which were lost; both by node id -> name. Pure."""
-    came = [name for key, name in now.items() if key not in before]
-    gone = [name for key, name in before.items() if key not in now]
-    parts = [f"node {', '.join(came)} joined"] if came else []
-    if gone:
-        parts.append(f"node {', '.join(gone)} was lost, its trainings go on elsewhere")
-    return "; ".join(parts)
+    def to_placement_group(self) -> Any:
+        selector = self._cluster.label_selector(on_cpu=self._on_cpu)
+        return placement_group(
+            self.bundles, self.strategy, bundle_label_selector=[selector] if selector else None
+        )
 
 
 def launchable_nodes(description: Path) -> list[tuple[float, float]]:

@@ -17,16 +17,17 @@ from ray.tune import (
 )
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
-from ray.tune.search import ConcurrencyLimiter, Searcher
+from ray.tune.search import Searcher
 
 from search.records import TrialState
 from search.results import ResultsFolder
 from search.rungs import decide_state
 from search.slots import Slots
 from search.tune.checkpoints import Checkpoints
-from search.tune.cluster import Cluster, ClusterWatch
+from search.tune.cluster import Cluster
 from search.tune.ledger import Ledger
 from search.tune.pending import PendingWatch
+from search.tune.places import ClusterWatch, Places
 from search.tune.recorder import OnChange, Recorder
 from search.tune.unsaved import Unsaved
 from search.tune.worker import Request, TrainingSet, run_request
@@ -123,7 +124,7 @@ def run_tune(
     num_trials: int,
     slots: Slots,
     cluster: Cluster,
-    count_slots: Callable[[], int],
+    count_slots: Callable[[], Slots],
     should_stop: Callable[[], bool],
     on_change: OnChange,
     say: Callable[[str], None],
@@ -132,35 +133,49 @@ def run_tune(
     """Run until the searcher has no more trials or a stop is asked for; the ledger has the outcome.
 
     Workers stay alive between trials: a process for each would cost ten CPU seconds a trial.
+    What confirms and retrains is to be compared, so none of it goes beside (see `Places`).
     """
-
     checkpoints = Checkpoints(results.checkpoints / stage, training_set.home)
     checkpoints.remove_leftovers(ledger.trials)
     recorder = Recorder(
-        ledger, _judge(ledger, scheduler), checkpoints, results.logs / stage, on_change, say
+        ledger,
+        _judge(ledger, scheduler),
+        checkpoints,
+        results.logs / stage,
+        on_change,
+        say,
+        lambda node, reason: cluster.refuse(node, reason, slots, say),
     )
-    limiter = ConcurrencyLimiter(searcher, max_concurrent=slots.count)
-    callbacks: list[Callback] = [
-        recorder,
-        PendingWatch(slots, notify, stage == FIRST_STAGE, cluster.may_grow),
-    ]
-    if cluster.is_own:
-        next_slots = 0 if stage == LAST_STAGE else slots.count
-        callbacks.append(_NextWorkers(num_trials, next_slots))
-    else:
-        callbacks.append(ClusterWatch(cluster, limiter, count_slots, notify))
+    places = Places(searcher, slots, lends_cpus=stage == FIRST_STAGE)
+    watches = _watches(stage, slots, cluster, places, count_slots, num_trials, notify)
     run_config = RunConfig(
         name=f"{stage}-{time.strftime('%Y%m%d-%H%M%S')}",
         storage_path=str(results.ray),
-        callbacks=callbacks,
+        callbacks=[recorder, *watches],
         stop=_StopWhen(lambda: recorder.must_stop or should_stop()),
         failure_config=FailureConfig(max_failures=NUM_RETRIES),
         verbose=0,
     )
-    trainable = _with_files(training_set, checkpoints, cluster.resources(slots))
-    tune_config = _tune_config(limiter, scheduler, num_trials)
+    trainable = _with_files(training_set, checkpoints, _resources(cluster, slots))
+    tune_config = _tune_config(places, scheduler, num_trials)
     Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
     recorder.close()
+
+
+def _watches(
+    stage: str,
+    slots: Slots,
+    cluster: Cluster,
+    places: Places,
+    count_slots: Callable[[], Slots],
+    num_trials: int,
+    notify: Callable[[str], None],
+) -> list[Callback]:
+    """Return what looks after workers and nodes while a stage runs."""
+    waits = PendingWatch(slots, notify, stage == FIRST_STAGE, cluster.may_grow)
+    if cluster.is_own:
+        return [waits, _NextWorkers(num_trials, 0 if stage == LAST_STAGE else slots.count)]
+    return [waits, ClusterWatch(cluster, places, count_slots, notify)]
 
 
 def _tune_config(searcher: Searcher, scheduler: TrialScheduler, num_trials: int) -> TuneConfig:
@@ -172,6 +187,12 @@ def _tune_config(searcher: Searcher, scheduler: TrialScheduler, num_trials: int)
         # Tune would name folders after all params, too long for some file systems.
         trial_dirname_creator=lambda trial: f"{trial.config['number']:05d}-{trial.trial_id}",
     )
+
+
+def _resources(cluster: Cluster, slots: Slots) -> Callable[[dict[str, Any]], Any]:
+    """Return what tells Tune what a trial asks for."""
+    kinds = {on_cpu: cluster.resources(slots, on_cpu=on_cpu) for on_cpu in (False, True)}
+    return lambda config: kinds[config["on_cpu"]]
 
 
 def _with_files(training_set: TrainingSet, checkpoints: Checkpoints, resources: Any) -> Any:

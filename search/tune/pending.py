@@ -51,9 +51,11 @@ class PendingWatch(Unsaved, Callback):
         if late and not self._told:
             numbers = [waiting[key].config["number"] for key in late]
             num_live = len(waiting) + sum(t.status == Trial.RUNNING for t in trials)
-            self._say(
-                f"{self._who(numbers)} {explain_waiting(self._slots, num_live, self._may_grow)}"
-            )
+            if all(waiting[key].config.get("on_cpu") for key in late):
+                why = explain_waiting_beside(self._slots)
+            else:
+                why = explain_waiting(self._slots, num_live, self._may_grow)
+            self._say(f"{self._who(numbers)} {why}")
         self._told |= set(late)
 
     def _who(self, numbers: Sequence[int]) -> str:
@@ -82,6 +84,25 @@ def explain_waiting(slots: Slots, num_own: int, may_grow: bool = False) -> str:
     nodes = [node for node in ray.nodes() if node["Alive"]]
     free, total = ray.available_resources(), ray.cluster_resources()
     return describe_waiting(slots, num_own, free, total, len(nodes), may_grow)
+
+
+def explain_waiting_beside(slots: Slots) -> str:
+    """Return what a light training waits for that was to do without a GPU."""
+    nodes = [row["Resources"] for row in ray.nodes() if row["Alive"]]
+    without = sum(1 for have in nodes if have.get("CPU", 0) and not have.get("GPU", 0))
+    return describe_waiting_beside(slots.cpus, without)
+
+
+def describe_waiting_beside(cpus: float, num_without: int) -> str:
+    """Say why a light training has not started. Pure.
+
+    Args:
+        num_without: Nodes without a GPU that are up.
+    """
+    text = f"for a worker with {cpus:g} CPU on a machine without a GPU, of {num_without} up"
+    if num_without:
+        return f"{text}. The worker is starting, or other work holds them"
+    return f"{text}: it starts when one is back. Ctrl-C and the same command give it a GPU instead"
 
 
 def describe_waiting(

@@ -106,7 +106,7 @@ def probe_backbones(
     wants = any(bool(value) for value in pretrained)
     sizes = list(sizes_px) if len(sizes_px) <= MAX_SIZES_TRIED else [sizes_px[0], sizes_px[-1]]
     shared: dict[str, Any] = {"num_threads": slots.num_threads, "folder": folder, "trains": trains}
-    shared["home"] = cluster.home
+    shared |= {"home": cluster.home, "latency_on_cpu": bool(slots.beside)}
     calls = []
     for name, points in ends.items():
         drop_path = DROP_PATH_TRIED if name in dropping_paths else 0.0
@@ -117,7 +117,7 @@ def probe_backbones(
         given = {"name": name, "points": list(points), "num_classes": num_classes}
         own["default"] = dict(default) if default.get("backbone") == name else {}
         calls.append(given | {"sizes_px": sizes} | own | shared)
-    found = _run_probes(calls, slots, cluster.label_selector)
+    found = _run_probes(calls, slots, cluster.label_selector())
     if problems := _problems(found, True in pretrained, folder):
         raise DatasetError("\n".join(problems))
     return found
@@ -173,6 +173,7 @@ def _probe(
     drop_path: float,
     trains: bool,
     default: Mapping[str, Any],
+    latency_on_cpu: bool,
 ) -> Backbone:
     """Run inside a worker."""
     import ray
@@ -187,7 +188,8 @@ def _probe(
         for size_px in sizes_px:
             build_classifier(params, num_classes, size_px, weights)
         mode, costs = measure_backbone(points, device, num_threads, trains=trains)
-        footprints = footprints_of(default, num_classes, device) if default else {}
+        measured_on = "cpu" if latency_on_cpu else device
+        footprints = footprints_of(default, num_classes, measured_on) if default else {}
     except Exception as error:
         return Backbone(name, None, 0, f"{type(error).__name__}: {error}")
     kept = str(source) if source else None

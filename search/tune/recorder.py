@@ -34,6 +34,8 @@ class Recorder(Unsaved, Callback):
         checkpoints: Of this stage; those of trials that have ended are removed.
         logs: Folder for the tracebacks of failed trials.
         say: Told in a sentence what the user should know at once.
+        refuse: (node id, reason) of a training that could not begin there -> whether trainings can
+            go on elsewhere.
 
     Attributes:
         trouble: Why nothing can be trained on this machine, "" while something can.
@@ -49,6 +51,7 @@ class Recorder(Unsaved, Callback):
         logs: Path,
         on_change: OnChange,
         say: Callable[[str], None],
+        refuse: Callable[[str, str], bool] = lambda node_id, reason: False,
     ) -> None:
         self._ledger = ledger
         self._state_of = state_of
@@ -56,6 +59,7 @@ class Recorder(Unsaved, Callback):
         self._logs = logs
         self._on_change = on_change
         self._say = say
+        self._refuse = refuse
         self._open: set[int] = set()
         self._num_nodes_lost: Counter[int] = Counter()
         self._num_troubles = 0
@@ -111,14 +115,17 @@ class Recorder(Unsaved, Callback):
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """Note a retry; after a second death the batches are forwarded in smaller pieces.
 
-        That its node was lost is held against no trial, unless one loses them again and again.
+        That its node was lost is held against no trial, unless one loses them again and again; nor
+        is a node that cannot take the images.
         """
         failure, number = read_failure(trial.error_file), trial.config["number"]
         memory = trial.config["memory_bytes"]
         if failure.worker_died and trial.num_failures > 1 and memory:
             trial.config["memory_bytes"] = memory // 2
         self._num_nodes_lost[number] += failure.node_lost
-        if failure.node_lost and self._num_nodes_lost[number] <= MAX_NODES_LOST:
+        is_elsewhere = bool(failure.refused_by) and self._refuse(failure.refused_by, failure.reason)
+        is_lost = failure.node_lost and self._num_nodes_lost[number] <= MAX_NODES_LOST
+        if is_lost or is_elsewhere:
             trial.run_metadata.num_failures -= 1
         self._note("retry", number, failure.reason)
 

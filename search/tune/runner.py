@@ -39,7 +39,7 @@ class Runner:
         say: Told in a sentence what the user should know at once.
         notify: Told in a sentence what matters only now, such as why a trial waits.
         disk_reason: Says why no more may be written, "" while there is room.
-        count_slots: Returns how many trainings the cluster holds now.
+        count_slots: Returns the slots that the cluster holds now.
     """
 
     config: StudyConfig
@@ -53,7 +53,7 @@ class Runner:
     notify: Callable[[str], None] = print
     disk_reason: Callable[[], str] = str
     cluster: Cluster = field(default_factory=Cluster)
-    count_slots: Callable[[], int] = int
+    count_slots: Callable[[], Slots] = Slots.none
 
     @property
     def footprints(self) -> dict[str, dict[str, float]]:
@@ -95,6 +95,7 @@ class Runner:
             num_threads=self.slots.num_threads if self.slots else 1,
             mode=backbone.mode,
             memory_bytes=self.slots.memory_bytes if self.slots else None,
+            latency_on_cpu=bool(self.slots and self.slots.beside),
             keep_model=keep_model,
             architecture="" if footprint is None else architecture_of(params),
             footprint=dict(footprint or {}),

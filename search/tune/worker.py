@@ -10,7 +10,8 @@ import platform
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,8 @@ from search.errors import DatasetError
 from search.goals import Constraint, Goals
 from search.records import Ids, ImageCache
 from search.tune.checkpoints import CHECKPOINT, Checkpoints
-from search.tune.home import HERE, Home
+from search.tune.failures import refusal
+from search.tune.home import HERE, Home, this_node
 from search.tune.node_files import features_here, file_here, images_here
 from trainables.contract import EpochReport, TrialInputs
 from trainables.parameters import TRAINABLES
@@ -60,6 +62,10 @@ class Request:
         searched: The active params of the space, as tables show them.
         weights: File of pretrained weights on the study's node, None for random ones.
         mode: Arithmetic of the backbone; memory_bytes: what batches may take; see TrialInputs.
+        on_cpu: Without a GPU though others of its study have one; the device of others follows
+            from what their worker was given.
+        latency_on_cpu: Measure a footprint there, where some of the study's trainings have a GPU
+            and others none: latencies are compared.
         keep_model: Leave the trained model beside the checkpoint.
         architecture: Name of its network where its footprint is asked for, "" where it is not.
         footprint: Metric -> value, where it is known already; {} to measure it.
@@ -77,6 +83,8 @@ class Request:
     num_threads: int
     mode: str = ""
     memory_bytes: int | None = None
+    on_cpu: bool = False
+    latency_on_cpu: bool = False
     keep_model: bool = False
     architecture: str = ""
     footprint: dict[str, float] = field(default_factory=dict)
@@ -143,13 +151,15 @@ def _train(
     module = importlib.import_module(f"trainables.{request.trainable}")
     _spare_the_imports()
     device, home = _device(), training_set.home
-    cache = images_here(training_set.cache, home)
+    with _naming_the_node(home):
+        cache = images_here(training_set.cache, home)
     size_px = request.params["size_px"]
     data = open_trial_data(
         cache, training_set.train, training_set.val, size_px=size_px, device=device
     )
     where = {"node": platform.node(), "worker": str(os.getpid())}
-    news = _measure_footprint(request, len(data.classes), device)
+    measured_on = "cpu" if request.latency_on_cpu else device
+    news = _measure_footprint(request, len(data.classes), measured_on)
     if reason := _faults(request, news):
         tune.report(news | {"infeasible": reason})
         return
@@ -192,9 +202,24 @@ def _faults(request: Request, measured: dict[str, Any]) -> str:
     return Goals((), constraints).faults(request.footprint or measured)
 
 
+@contextmanager
+def _naming_the_node(home: Home) -> Iterator[None]:
+    """Say which node it is that cannot take what a training reads, if it is not the study's own."""
+    try:
+        yield
+    except OSError as error:
+        if home.is_here:
+            raise
+        raise OSError(refusal(this_node(), error)) from error
+
+
 def _inputs(
     request: Request, data: Any, device: str, resume_from: Path | None, home: Home
 ) -> TrialInputs:
+    weights = None
+    if request.weights:
+        with _naming_the_node(home):
+            weights = file_here(Path(request.weights), home)
     return TrialInputs(
         params=request.params,
         data=data,
@@ -202,7 +227,7 @@ def _inputs(
         seed=request.seed,
         device=device,
         num_threads=request.num_threads,
-        weights=file_here(Path(request.weights), home) if request.weights else None,
+        weights=weights,
         resume_from=resume_from,
         stop_epoch=request.stop_epoch,
         mode=request.mode,

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from search.tune.cluster import describe_change, launchable_nodes
+from search.tune.cluster import launchable_nodes
+from search.tune.places import describe_change
 
 LAUNCHER = """
 provider: {type: aws}
@@ -26,6 +27,7 @@ def test_changes_are_named() -> None:
     lost = "node lab1 was lost, its trainings go on elsewhere"
     assert describe_change(before, {"2": "lab2"}) == lost
     assert describe_change(before, {"2": "lab2", "4": "lab1"}) == f"node lab1 joined; {lost}"
+    assert describe_change(before, {"2": "lab2"}, {"1"}) == "", "it was left out, which was said"
 
 
 def test_what_the_autoscaler_may_start_counts(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from ray.tune.experiment import Trial
 from search.errors import DatasetError
 from search.records import TrialState
 from search.tune.checkpoints import Checkpoints
-from search.tune.failures import Failure, read_failure
+from search.tune.failures import Failure, read_failure, refusal
 from search.tune.ledger import Ledger
 from search.tune.recorder import MAX_NODES_LOST, NUM_TROUBLES_TO_GIVE_UP, Recorder
 from search.tune.worker import is_fault_of_machine
@@ -137,6 +137,34 @@ def test_that_its_node_was_lost_is_held_against_no_trial_for_a_long_time(
         recorder.on_trial_recover(0, [], trial)
     assert trial.run_metadata.num_failures == 2, "only the last two count"
     assert recorder._ledger.trials[3].num_retries == MAX_NODES_LOST + 2
+
+
+REFUSED_BY = "91cb058f" * 7
+
+
+@pytest.mark.parametrize("is_elsewhere", [True, False])
+def test_a_node_without_room_is_named_and_held_against_no_trial_that_can_go_elsewhere(
+    tmp_path: Path, is_elsewhere: bool
+) -> None:
+    told: list[tuple[str, str]] = []
+    recorder = make_recorder(tmp_path, [])
+
+    def refuse(node_id: str, reason: str) -> bool:
+        told.append((node_id, reason))
+        return is_elsewhere
+
+    recorder._refuse = refuse
+    why = OSError("/root/.cache: needs 800 MB of disk,\nhas 3 MB")
+    error = (
+        f"    raise OSError(refusal(node, error)) from error\nOSError: {refusal(REFUSED_BY, why)}"
+    )
+    trial: Any = FakeTrial(tmp_path, 3, error)
+    trial.run_metadata = SimpleNamespace(num_failures=1)
+    recorder.on_trial_start(0, [], trial)
+    recorder.on_trial_recover(0, [], trial)
+    assert told == [(REFUSED_BY, "/root/.cache: needs 800 MB of disk, has 3 MB")]
+    assert trial.run_metadata.num_failures == (0 if is_elsewhere else 1)
+    assert trial.config["memory_bytes"] == MEMORY
 
 
 def test_a_trial_that_the_disk_stopped_can_go_on_and_three_in_a_row_are_enough(

@@ -9,7 +9,7 @@ import pytest
 
 from search.slots import Slots
 from search.tune import pending
-from search.tune.pending import PendingWatch, describe_waiting
+from search.tune.pending import PendingWatch, describe_waiting, describe_waiting_beside
 
 SLOTS = Slots(2, 0.5, 4)
 
@@ -48,6 +48,14 @@ def test_a_machine_that_is_to_come_is_no_machine_that_was_lost() -> None:
     text = describe_waiting(SLOTS, 2, {}, {}, 1, may_grow=True)
     assert "free now: 0 of 0 CPU, 0 of 0 GPU (1 node). The autoscaler has been asked" in text
     assert "has left" not in text
+
+
+def test_a_light_trial_waits_for_a_machine_without_a_gpu() -> None:
+    text = describe_waiting_beside(2, 3)
+    assert text.startswith(
+        "for a worker with 2 CPU on a machine without a GPU, of 3 up. The worker"
+    )
+    assert "the same command give it a GPU instead" in describe_waiting_beside(2, 0)
 
 
 def test_a_wait_is_told_once_and_the_next_one_anew(monkeypatch: pytest.MonkeyPatch) -> None:

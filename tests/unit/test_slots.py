@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from search.errors import ResourceError
-from search.slots import Slots, fit_memory, memory_of_a_slot, plan_slots
+from search.slots import (
+    Slots,
+    count_again,
+    fit_memory,
+    is_light,
+    lend_cpus,
+    light_names,
+    memory_of_a_slot,
+    plan_slots,
+)
 from trainables.contract import StepCost
 
 
@@ -90,3 +99,89 @@ def test_memory_is_no_matter_where_it_is_not_known_or_a_gpus() -> None:
     assert fit_memory(Slots(1, 0, 2), costs, 0) == (Slots(1, 0, 2), "")
     assert fit_memory(Slots(1, 1, 2), costs, 16e9)[0].count == 2
     assert fit_memory(Slots(1, 0, 2), {}, 16e9) == (Slots(1, 0, 2, 7_100_000_000), "")
+
+
+LIGHT = ["linear_probe", "small_cnn"]
+TWO_KINDS = [(4.0, 1.0), (2.0, 0.0), (0.0, 0.0), (3.0, 0.0)]
+"""A node with a GPU, two without, and a head that lends nothing."""
+
+
+@pytest.mark.parametrize(
+    ("trainable", "backbone", "light"),
+    [
+        ("linear_probe", "convnext_large", True),
+        ("classifier", "small_cnn", True),
+        ("classifier", "separable_cnn", True),
+        ("classifier", "resnet18", False),
+    ],
+)
+def test_what_a_cpu_can_take_off_a_gpu(trainable: str, backbone: str, light: bool) -> None:
+    assert is_light(trainable, backbone) is light
+
+
+def test_what_is_light_in_a_space() -> None:
+    backbones = ("small_cnn", "resnet18")
+    assert light_names(("classifier",), backbones) == ["small_cnn"]
+    assert light_names(("linear_probe", "classifier"), backbones) == LIGHT
+    assert light_names(("linear_probe",), backbones) == ["linear_probe"], "it trains no CNN"
+    assert light_names(("classifier",), ("resnet18",)) == []
+
+
+def test_nodes_without_a_gpu_take_light_trials_beside() -> None:
+    slots, text = lend_cpus(
+        plan_slots(1, "auto", "auto", TWO_KINDS), "auto", "auto", TWO_KINDS, LIGHT
+    )
+    assert (slots.count, slots.beside, slots.at_once, slots.gpus) == (4, 5, 9, 0.25)
+    assert text == (
+        "2 without a GPU take linear_probe, small_cnn, 5 at once; all else, and light trials when "
+        "they are full, 0.25 of a GPU each, 4 at once"
+    )
+    assert slots.merged().beside == 0
+    slots, _ = fit_memory(slots, {}, 18e9)
+    assert slots.memory_bytes == memory_of_a_slot(18e9, 9), "they share the memory of all nodes"
+
+
+@pytest.mark.parametrize(
+    "nodes", [[(4.0, 1.0)], [(4.0, 1.0), (8.0, 2.0)], [(2.0, 0.0), (4.0, 0.0)]]
+)
+def test_where_all_nodes_are_alike_every_trial_is_treated_alike(
+    nodes: list[tuple[float, float]],
+) -> None:
+    """One GPU trains a small CNN faster than any CPU beside it, so there it may."""
+    slots = plan_slots(1, "auto", "auto", nodes)
+    assert lend_cpus(slots, "auto", "auto", nodes, LIGHT) == (slots, "")
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "most", "light", "beside", "reason"),
+    [
+        (1, 0.5, "auto", LIGHT, 0, "resources.gpus is for every trial"),
+        (1, "auto", "auto", [], 0, "no trial of this space is"),
+        (1, "auto", 4, LIGHT, 0, "resources.max_concurrent leaves them no trial"),
+        (1, "auto", 6, LIGHT, 2, "take linear_probe, small_cnn, 2 at once"),
+        (3, "auto", "auto", LIGHT, 1, "1 without a GPU take"),
+        (4, "auto", "auto", LIGHT, 0, ""),  # no node without a GPU has room
+        (1, 0, "auto", LIGHT, 0, ""),  # the user wants no GPU: all nodes train
+    ],
+)
+def test_what_keeps_nodes_without_a_gpu_idle_is_said(
+    cpus: float, gpus: float | str, most: int | str, light: list[str], beside: int, reason: str
+) -> None:
+    planned = plan_slots(cpus, gpus, most, TWO_KINDS)
+    slots, text = lend_cpus(planned, gpus, most, TWO_KINDS, light)
+    assert slots.beside == beside
+    assert reason in text
+    assert bool(text) == bool(reason)
+    assert slots.count == planned.count
+
+
+def test_nodes_come_and_go_and_a_trial_keeps_its_share() -> None:
+    slots = plan_slots(1, "auto", "auto", [(4, 1), (2, 0)])
+    assert (slots.gpus, slots.count) == (0.25, 4)
+    assert count_again(slots, "auto", [(4, 1), (8, 2), (2, 0)]).count == 12
+    assert count_again(slots, 6, [(4, 1), (8, 2), (2, 0)]).count == 6
+    gone = count_again(slots, "auto", [(2, 0)])
+    assert (gone.count, gone.gpus) == (0, 0.25)
+    assert fit_memory(gone, {}, 4e9) == (gone, ""), "no division by nothing"
+    lent, _ = lend_cpus(gone, "auto", "auto", [(2, 0)], LIGHT)
+    assert (lent.count, lent.beside) == (0, 2), "light trials go on"
