@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 
 from search.errors import ResultsError
 from search.folder_lock import FolderLock
+from search.lease import NOTE as _OWNER
 from search.results import ResultsFolder, open_results
 from search.storage import Storage
 
@@ -42,6 +43,9 @@ class Mirror:
         root: The results folder, which need not exist.
         storage: Where the copy is.
 
+    Attributes:
+        before_write: Asked before each change there; raises what forbids it.
+
     Raises:
         OSError: The storage cannot be reached, or refuses; so do all methods that read or write it.
         ResultsError: It holds something else than a study's results.
@@ -50,7 +54,8 @@ class Mirror:
     def __init__(self, root: Path, storage: Storage) -> None:
         self.root = root.resolve()
         self.storage = storage
-        self.there = storage.list_files()
+        self.there = {n: size for n, size in storage.list_files().items() if n != _OWNER}
+        self.before_write: Callable[[], None] = lambda: None
         if self.there and _STUDY not in self.there:
             raise ResultsError(
                 f"--storage {storage.url}: must be empty or hold the results of a study, got "
@@ -173,6 +178,7 @@ class Mirror:
             stamp = (status.st_size if num_bytes is None else num_bytes, status.st_mtime_ns)
             if self._sent.get(name) == stamp:
                 return
+            self.before_write()
             if num_bytes is None:
                 self.storage.write(name, file, status.st_size)
             else:
@@ -183,15 +189,18 @@ class Mirror:
     def _send_marker(self, name: str, content: bytes) -> None:
         stamp = (len(content), int.from_bytes(hashlib.sha256(content).digest()[:6]))
         if self._sent.get(name) != stamp:
+            self.before_write()
             self.storage.write(name, content)
             self._sent[name] = stamp
 
     def _remove(self, names: Iterable[str]) -> None:
         for name in names:
+            self.before_write()
             self.storage.remove(name)
             del self._sent[name]
 
     def _write_note(self) -> None:
+        self.before_write()
         self.storage.write(_NOTE, json.dumps(self._sent).encode())
 
 

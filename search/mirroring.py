@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from search.config import StudyConfig
 from search.errors import ResultsError
 from search.identity import refuse_other_identity
+from search.lease import Lease, TakenError
 from search.mirror import Mirror
 from search.storage import Storage, open_storage, reason_of
 from search.terminal import Terminal
@@ -23,6 +24,7 @@ class Mirroring:
     def __init__(self, mirror: Mirror, terminal: Terminal) -> None:
         self._mirror = mirror
         self._terminal = terminal
+        self._lease = Lease(mirror.storage, terminal.warn)
         self._failure = ""
         self._over, self._wake = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._keep_up, name="mirror", daemon=True)
@@ -36,8 +38,11 @@ class Mirroring:
         """Push every 30 s while the body runs, and once more when it ended, however it ended.
 
         Raises:
-            ResultsError: The body was fine and the last push failed.
+            ResultsError: Another run sends its results there; or the body was fine and the last
+                push failed.
         """
+        self._lease.claim()
+        self._mirror.before_write = self._lease.check
         self._thread.start()
         try:
             yield
@@ -57,8 +62,14 @@ class Mirroring:
             self._wake.clear()
             is_last = self._over.is_set()
             try:
+                self._lease.hold()
                 self._mirror.push()
                 self._failure = ""
+            except TakenError as error:
+                self._failure = str(error)
+                if not is_last:
+                    self._terminal.warn(f"{self._last_words()} The study goes on without a copy")
+                return
             except Exception as error:  # whatever it is, trainings do not end for it
                 self._failure = reason_of(error)
             if self._failure and not has_warned and not is_last:
@@ -74,8 +85,15 @@ class Mirroring:
         self._wake.set()
         with self._terminal.busy("storage", f"sending the last to {self._mirror.storage.url}"):
             self._thread.join()
+        self._lease.release()
 
     def _last_words(self) -> str:
+        if self._lease.lost_to:
+            return (
+                f"--storage {self._mirror.storage.url}: must be used by one run at a time, and was "
+                f"taken over, got {self._lease.lost_to}. The results of this run are whole in "
+                f"{self._mirror.root}: name another --storage for them."
+            )
         return (
             f"--storage {self._mirror.storage.url}: must take all results at the end, got "
             f"{self._failure}. They are whole in {self._mirror.root}: mend the storage, and the "
@@ -83,23 +101,34 @@ class Mirroring:
         )
 
 
-def open_mirror(config: StudyConfig, root: Path, url: str, *, fresh: bool, dry_run: bool) -> Mirror:
+def open_mirror(
+    config: StudyConfig,
+    root: Path,
+    url: str,
+    *,
+    fresh: bool,
+    dry_run: bool,
+    on_wait: Callable[[str], None] = lambda text: None,
+) -> Mirror:
     """Open the copy of a results folder, and refuse what cannot be mirrored; nothing is brought.
 
     Args:
         url: A folder or `s3://bucket/folder`, as `--storage` names it.
         fresh: The study starts anew, which an earlier one there must not be lost to.
         dry_run: Write nothing there, not even to try.
+        on_wait: Told why it takes a minute: another run may still send its results there.
 
     Raises:
-        ResultsError: It cannot be reached or written, or it holds another study, other trials than
-            the results folder, or something else; or the results folder does.
+        ResultsError: It cannot be reached or written, another run has it, or it holds another
+            study, other trials than the results folder, or something else; or the results folder
+            does.
     """
     storage = open_storage("--storage", url)
     _refuse_nested(storage, root)
     try:
         if not dry_run:
             storage.check_writable()
+            Lease(storage, on_wait).look()
         mirror = Mirror(root, storage)
         before = mirror.marker().get("identity")
         goes_on = fresh or mirror.is_to_be_pulled or mirror.goes_on_here()

@@ -239,7 +239,14 @@ def _open_mirror(
     """Open the copy of the results elsewhere; bring them where only that one has them."""
     if flags.storage is None:
         return None
-    mirror = open_mirror(config, root, flags.storage, fresh=flags.fresh, dry_run=flags.dry_run)
+    mirror = open_mirror(
+        config,
+        root,
+        flags.storage,
+        fresh=flags.fresh,
+        dry_run=flags.dry_run,
+        on_wait=terminal.warn,
+    )
     if mirror.is_to_be_pulled and flags.dry_run:
         terminal.line("storage", f"a run would begin with the results in {flags.storage}")
     elif mirror.is_to_be_pulled:

@@ -9,6 +9,7 @@ overrules them.
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -81,8 +82,19 @@ class Storage:
 
     def check_writable(self) -> None:
         """Write a file and remove it."""
+        self.now()
+
+    def now(self) -> float:
+        """Return the seconds since 1970 by the storage's own clock: a file is written to see it."""
         self.write(_PROBE, b"")
+        seconds = self.modified(_PROBE)
         self.remove(_PROBE)
+        return time.time() if seconds is None else seconds
+
+    def modified(self, name: str) -> float | None:
+        """Return when a file was written, by the storage's clock; None if it is not there."""
+        info = self._files.get_file_info(self._path(name))
+        return info.mtime_ns / 1e9 if info.is_file and info.mtime_ns is not None else None
 
     def write(self, name: str, content: BinaryIO | bytes, num_bytes: int = 0) -> None:
         """Write a file at once: a reader sees the old one or all of the new one.

@@ -24,7 +24,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("search.accept", "search.board", "search.budget", "search.budget_section",
      "search.calibration", "search.calibration_error", "search.cautions", "search.config",
      "search.dataset_section", "search.disk", "search.environment", "search.forecast",
-     "search.goals", "search.identity", "search.mirror", "search.mirroring",
+     "search.goals", "search.identity", "search.lease", "search.mirror", "search.mirroring",
      "search.objective_section", "search.optimism",
      "search.overrides", "search.pareto", "search.progress", "search.reach",
      "search.records", "search.results",
