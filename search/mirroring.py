@@ -126,6 +126,7 @@ def open_mirror(
     storage = open_storage("--storage", url)
     _refuse_nested(storage, root)
     try:
+        storage.reach()
         if not dry_run:
             storage.check_writable()
             Lease(storage, on_wait).look()

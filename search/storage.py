@@ -8,6 +8,7 @@ overrules them.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from pathlib import Path
@@ -61,6 +62,27 @@ class Storage:
             raise ValueError("no bucket or folder in it")
         is_local = isinstance(self._files, fs.LocalFileSystem)
         self.folder = Path(self._root) if is_local else None
+
+    def reach(self) -> None:
+        """Find out within ten seconds whether anybody answers.
+
+        All other methods try again for minutes, as they should in the midst of a study.
+
+        Raises:
+            OSError: Nobody does. What it thinks of the credentials and the bucket, others say.
+        """
+        from pyarrow import fs
+
+        if not isinstance(self._files, fs.S3FileSystem):
+            return
+        made_of = dict(self._files.__reduce__()[1][0])
+        once_more = fs.AwsStandardS3RetryStrategy(max_attempts=2)
+        made_of |= {"connect_timeout": 4, "request_timeout": 4, "retry_strategy": once_more}
+        try:
+            fs.S3FileSystem(**made_of).get_file_info(self._root.split("/")[0])
+        except OSError as error:
+            if "NETWORK_CONNECTION" in str(error):
+                raise
 
     def list_files(self) -> dict[str, int]:
         """Return every file's name and size in bytes.
@@ -174,11 +196,35 @@ def open_storage(flag: str, url: str) -> Storage:
         ) from error
 
 
+_REFUSALS = ("ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH")
+_PLAIN = {
+    "No response body": "the credentials are missing, wrong, or not for this bucket",
+    "Timeout was reached": "no answer",
+}
+
+
+def _has_credentials() -> bool:
+    """Tell whether there is anything that Amazon's tools take for credentials."""
+    named = (
+        "AWS_ACCESS_KEY_ID",
+        "AWS_PROFILE",
+        "AWS_ROLE_ARN",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    )
+    own = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")).expanduser()
+    return any(name in os.environ for name in named) or own.exists()
+
+
 def reason_of(error: Exception) -> str:
     """Return what went wrong in a few words; pyarrow's own are many, and end in a request's id."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     found = re.search(r"AWS Error (\w+) during \w+ operation: (?:curlCode: \d+, )?([^;(]*)", text)
     if found:
-        text = f"{found[1]}: {found[2].strip().rstrip('.')}"
+        detail = found[2].strip().rstrip(".")
+        text = f"{found[1]}: {_PLAIN.get(detail, detail)}"
+    if found and found[1] in _REFUSALS and not _has_credentials():
+        text += "; there are none in AWS_ACCESS_KEY_ID, AWS_PROFILE or ~/.aws"
+    if text.startswith("Path does not exist"):
+        return text.split(". Detail")[0]
     detail = re.search(r"Detail: \[errno \d+\] (.*)", text)
-    return (detail[1] if detail else text.split("\n")[0]).rstrip(". ")
+    return (detail[1] if detail else text.split("\n")[0]).rstrip(".: ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -24,15 +25,26 @@ def free_port() -> int:
 
 
 @contextmanager
-def s3_server(*buckets: str, port: int | None = None) -> Iterator[dict[str, str]]:
-    """Start a server with these buckets; yields the environment that leads there."""
+def s3_server(
+    *buckets: str, port: int | None = None, closed: bool = False
+) -> Iterator[dict[str, str]]:
+    """Start a server with these buckets; yields the environment that leads there.
+
+    Args:
+        closed: It knows nobody, once it has the buckets.
+    """
     beside = Path(sys.executable).with_name("moto_server")
     server = str(beside) if beside.exists() else shutil.which("moto_server")
     if server is None:
         pytest.skip("needs moto_server, which the extra `dev` installs")
     port = port or free_port()
     command = [server, "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = os.environ | (
+        {"INITIAL_NO_AUTH_ACTION_COUNT": f"{len(buckets)}"} if closed else {}
+    )
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+    )
     endpoint = f"http://127.0.0.1:{port}"
     try:
         _wait_for(port, process)

@@ -53,6 +53,7 @@ def fetch_url(url: str, root: Path, on_progress: Callable[[int, int], None] | No
 
 def _open_folder(url: str) -> tuple[Storage, dict[str, int]]:
     storage = Storage(url)
+    storage.reach()
     sizes = {n: size for n, size in storage.list_files().items() if ".." not in n.split("/")}
     if not sizes:
         raise DatasetError(
@@ -64,4 +65,6 @@ def _open_folder(url: str) -> tuple[Storage, dict[str, int]]:
 def _open_zip(url: str) -> tuple[Storage, dict[str, int]]:
     path, mark, query = url.partition("?")
     parent, _, name = path.rpartition("/")
-    return Storage(f"{parent}{mark}{query}"), {name: -1}
+    storage = Storage(f"{parent}{mark}{query}")
+    storage.reach()
+    return storage, {name: -1}
