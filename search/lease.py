@@ -67,7 +67,11 @@ class Lease:
         owner = self._owner()
         if not owner or owner["run"] == self._note["run"] or not _may_live(owner):
             return
-        silent = self._storage.now() - (self._storage.modified(NOTE) or 0)
+        try:
+            _, beat_ns = self._storage.stamp(NOTE)
+        except FileNotFoundError:  # it has just ended
+            return
+        silent = self._storage.now() - beat_ns / 1e9
         left = SILENT_SECONDS - max(0.0, silent)
         is_here = owner["host"] == _host()
         if left > 0 and not is_here:
@@ -165,7 +169,8 @@ def _may_live(owner: dict[str, Any]) -> bool:
     if owner["host"] != _host():
         return True
     try:
-        return abs(psutil.Process(owner["pid"]).create_time() - owner["started"]) < CLOCK_SECONDS
+        started = psutil.Process(owner["pid"]).create_time()
+        return bool(abs(started - float(owner["started"])) < CLOCK_SECONDS)
     except (psutil.Error, ValueError, TypeError):  # no such process
         return False
 

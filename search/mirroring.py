@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from search.config import StudyConfig
 from search.errors import ResultsError
@@ -138,6 +139,20 @@ def open_mirror(
             f"--storage {url}: must be reachable and writable, got {reason_of(error)}. "
             "Check its name, the network, and the credentials in the environment."
         ) from error
+    _refuse_what_is_there(mirror, config, before, fresh=fresh, goes_on=goes_on)
+    return mirror
+
+
+def _refuse_what_is_there(
+    mirror: Mirror, config: StudyConfig, before: Any, *, fresh: bool, goes_on: bool
+) -> None:
+    """Keep two studies out of one place.
+
+    Args:
+        before: Identity of the study that is there, None for none.
+        goes_on: Whether the trials here are those there, and perhaps more.
+    """
+    root, url = mirror.root, mirror.storage.url
     where = f"--storage {url}"
     if fresh and mirror.has_study:
         raise ResultsError(
@@ -156,7 +171,6 @@ def open_mirror(
             f"--results {root}: must be empty to bring the study from {url}, got something else "
             "there. Name another folder."
         )
-    return mirror
 
 
 def pull(mirror: Mirror) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -90,6 +89,14 @@ class Storage:
         Raises:
             FileNotFoundError: Its bucket does not exist.
         """
+        return {name: size for name, (size, _) in self.list_stamps().items()}
+
+    def list_stamps(self) -> dict[str, tuple[int, int]]:
+        """Return every file's name, size in bytes, and when it was written in ns since 1970.
+
+        Raises:
+            FileNotFoundError: Its bucket does not exist.
+        """
         from pyarrow import fs
 
         bucket = self._root.split("/")[0]
@@ -99,8 +106,19 @@ class Storage:
         below = fs.FileSelector(self._root, recursive=True, allow_not_found=True)
         infos = [info for info in self._files.get_file_info(below) if info.is_file]
         names = [info.path.removeprefix(self._root).lstrip("/") for info in infos]
-        sizes = dict(zip(names, (info.size for info in infos), strict=True))
-        return {n: size for n, size in sizes.items() if n != _PROBE and not self._is_cut(n)}
+        stamps = dict(zip(names, ((info.size, info.mtime_ns or 0) for info in infos), strict=True))
+        return {n: stamp for n, stamp in stamps.items() if n != _PROBE and not self._is_cut(n)}
+
+    def stamp(self, name: str) -> tuple[int, int]:
+        """Return a file's size in bytes, and when it was written in ns since 1970.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+        """
+        info = self._files.get_file_info(self._path(name))
+        if not info.is_file:
+            raise FileNotFoundError(f"no file {name}")
+        return info.size, info.mtime_ns or 0
 
     def check_writable(self) -> None:
         """Write a file and remove it."""
@@ -109,14 +127,9 @@ class Storage:
     def now(self) -> float:
         """Return the seconds since 1970 by the storage's own clock: a file is written to see it."""
         self.write(_PROBE, b"")
-        seconds = self.modified(_PROBE)
+        _, nanoseconds = self.stamp(_PROBE)
         self.remove(_PROBE)
-        return time.time() if seconds is None else seconds
-
-    def modified(self, name: str) -> float | None:
-        """Return when a file was written, by the storage's clock; None if it is not there."""
-        info = self._files.get_file_info(self._path(name))
-        return info.mtime_ns / 1e9 if info.is_file and info.mtime_ns is not None else None
+        return nanoseconds / 1e9
 
     def write(self, name: str, content: BinaryIO | bytes, num_bytes: int = 0) -> None:
         """Write a file at once: a reader sees the old one or all of the new one.

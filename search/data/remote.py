@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from search.errors import DatasetError
+from search.records import write_json
 from search.storage import Storage, reason_of
 
 _NUM_COPIES = 16  # files under way at once: photos are small, and each waits for the network
@@ -26,22 +28,27 @@ def fetch_url(url: str, root: Path, on_progress: Callable[[int, int], None] | No
     beside = root.with_name(f".{root.name}.part")
     is_zip = root.suffix.casefold() == ".zip"
     try:
-        storage, sizes = _open_zip(url) if is_zip else _open_folder(url)
+        storage, stamps = _look(url, root)
+        if not stamps:
+            raise DatasetError(
+                f"{url}: must hold one folder of images per class, got no files. Check its name."
+            )
 
         def bring(name: str) -> None:
             path = beside / name
-            if not path.is_file() or path.stat().st_size != sizes[name]:
+            if not path.is_file() or path.stat().st_size != stamps[name][0]:
                 storage.fetch(name, path)
 
         with ThreadPoolExecutor(_NUM_COPIES) as pool:
-            for number, _ in enumerate(pool.map(bring, sizes), start=1):
+            for number, _ in enumerate(pool.map(bring, stamps), start=1):
                 if on_progress is not None:
-                    on_progress(number, len(sizes))
+                    on_progress(number, len(stamps))
         if is_zip:
-            (beside / next(iter(sizes))).replace(root)
+            (beside / next(iter(stamps))).replace(root)
             beside.rmdir()
         else:
             beside.replace(root)
+        write_json(_note(root), {"url": url, "files": stamps})
     except (ValueError, OSError, NotImplementedError) as error:
         if isinstance(error, DatasetError):
             raise
@@ -51,20 +58,56 @@ def fetch_url(url: str, root: Path, on_progress: Callable[[int, int], None] | No
         ) from error
 
 
-def _open_folder(url: str) -> tuple[Storage, dict[str, int]]:
-    storage = Storage(url)
-    storage.reach()
-    sizes = {n: size for n, size in storage.list_files().items() if ".." not in n.split("/")}
-    if not sizes:
-        raise DatasetError(
-            f"{url}: must hold one folder of images per class, got no files. Check its name."
+def changes_since(url: str, root: Path) -> str:
+    """Say what has changed at a URL since it was fetched to `root`.
+
+    Returns:
+        A sentence; "" for nothing, or where it is not known what was fetched.
+    """
+    try:
+        note = json.loads(_note(root).read_text(encoding="utf-8"))
+        before = {name: tuple(stamp) for name, stamp in note["files"].items()}
+        fetched_from = note["url"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ""
+    if fetched_from != url:
+        return ""
+    try:
+        _, now = _look(url, root)
+    except (ValueError, OSError, NotImplementedError) as error:
+        return (
+            f"{url}: could not be compared with what was fetched from it, got {reason_of(error)}. "
+            f"The images in {root} are used as they are"
         )
-    return storage, sizes
+    found = {
+        "added": sorted(now.keys() - before.keys()),
+        "removed": sorted(before.keys() - now.keys()),
+        "changed": sorted(n for n in now.keys() & before.keys() if now[n] != before[n]),
+    }
+    parts = [f"{len(names):,} {what} ({names[0]})" for what, names in found.items() if names]
+    if not parts:
+        return ""
+    return (
+        f"{url}: its files are others than those that were fetched: {', '.join(parts)}. The images "
+        f"in {root} are used as they are; to fetch those of today move {root} away, and name "
+        "another folder with --results"
+    )
 
 
-def _open_zip(url: str) -> tuple[Storage, dict[str, int]]:
+def _note(root: Path) -> Path:
+    """Return where it is noted what was fetched."""
+    return root.with_name(f".{root.name}.fetched.json")
+
+
+def _look(url: str, root: Path) -> tuple[Storage, dict[str, tuple[int, int]]]:
+    """Open a URL, and list name -> stamp of the files there, or of the one zip."""
+    if root.suffix.casefold() != ".zip":
+        storage = Storage(url)
+        storage.reach()
+        stamps = storage.list_stamps()
+        return storage, {n: stamp for n, stamp in stamps.items() if ".." not in n.split("/")}
     path, mark, query = url.partition("?")
     parent, _, name = path.rpartition("/")
     storage = Storage(f"{parent}{mark}{query}")
     storage.reach()
-    return storage, {name: -1}
+    return storage, {name: storage.stamp(name)}

@@ -20,7 +20,7 @@ from search.data.decode import describe
 from search.data.index import dataset_error, root_problems
 from search.data.layout import find_class_root
 from search.data.listing import find_listings
-from search.data.remote import fetch_url
+from search.data.remote import changes_since, fetch_url
 from search.data.rendered_cars import draw_cars
 from search.errors import DatasetError, SearchError
 from search.storage import is_storage_url
@@ -67,7 +67,9 @@ def fetch_dataset(
     roots = tuple(roots)
     missing = any(map(is_missing, roots))
     if not missing or source is None or len(roots) != 1:
-        return Fetched(_usable(roots))
+        is_fetched = source is not None and is_storage_url(source) and len(roots) == 1
+        changes = changes_since(str(source), roots[0]) if is_fetched else ""
+        return Fetched(_usable(roots), warnings=(changes,) if changes else ())
     _check_names(source, sample)
     root = roots[0]
     try:

@@ -110,7 +110,8 @@ def test_the_plan_knows_what_is_light_in_a_space() -> None:
     head = "name: a\ndataset: {root: photos}\n"
     text = f"{head}space: {{backbone: {{choice: [small_cnn, resnet18]}}}}\n"
     assert load(text).light_names == ["small_cnn"]
-    probes = f"{head}trainable: linear_probe\nspace: {{backbone: resnet18}}\n"
+    space = "{backbone: {choice: [resnet18, resnet50]}}"
+    probes = f"{head}trainable: linear_probe\nspace: {space}\n"
     assert load(probes).light_names == ["linear_probe"]
 
 

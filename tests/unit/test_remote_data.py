@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from search.errors import DatasetError
 from search.storage import Storage
 from tests.images import make_folder
 from tests.mirrored import files
+from tests.s3_server import free_port
 from tests.study_files import MINIMAL, load
 
 CLASSES = ("cat", "a 'dog' ü")
@@ -79,6 +81,56 @@ def test_a_zip_is_fetched_and_unpacked(url: str, tmp_path: Path) -> None:
     Storage(url).write("photos.zip", Path(packed).read_bytes())
     [root] = fetched(f"{url}/photos.zip")
     assert build_index([root]).classes == tuple(sorted(CLASSES))
+
+
+def warnings_of(url: str) -> str:
+    dataset = DatasetConfig.model_validate({"root": url})
+    return " | ".join(fetch_dataset(dataset.root, dataset.source, dataset.sample).warnings)
+
+
+def test_a_bucket_that_has_changed_since_is_said_and_the_images_stay(url: str) -> None:
+    [root] = fetched(url)
+    before = files(root)
+    assert warnings_of(url) == ""
+    storage = Storage(url)
+    storage.write("cat/new.png", b"new")
+    gone, other = sorted(name for name in before if name.startswith("cat/"))[:2]
+    storage.remove(gone)
+    same_size = bytes(reversed(before[other]))
+    time.sleep(1.1)  # S3 tells seconds
+    storage.write(other, same_size)
+    text = warnings_of(url)
+    assert text.startswith(f"{url}: its files are others than those that were fetched: ")
+    assert f"1 added (cat/new.png), 1 removed ({gone}), 1 changed ({other}). " in text
+    assert f"move {root} away, and name another folder with --results" in text
+    assert files(root) == before
+    shutil.rmtree(root)
+    assert fetched(url) == (root,)
+    assert files(root)[other] == same_size
+    assert warnings_of(url) == ""
+
+
+def test_a_zip_that_has_changed_since_is_said(url: str, tmp_path: Path) -> None:
+    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "photos")
+    Storage(url).write("photos.zip", Path(packed).read_bytes())
+    fetched(f"{url}/photos.zip")
+    assert warnings_of(f"{url}/photos.zip") == ""
+    Storage(url).write("photos.zip", b"another")
+    assert "1 changed (photos.zip). " in warnings_of(f"{url}/photos.zip")
+
+
+def test_a_study_goes_on_where_its_bucket_cannot_be_asked(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [root] = fetched(url)
+    with monkeypatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+        text = warnings_of(url)
+    assert "could not be compared with what was fetched from it, got NETWORK_CONNECTION" in text
+    (note,) = Path("data").glob(".*.fetched.json")
+    note.write_text("{")
+    assert warnings_of(url) == "", "what nobody noted cannot be compared"
+    assert fetched(url) == (root,)
 
 
 def test_what_cannot_be_had_is_one_message(url: str) -> None:
