@@ -14,6 +14,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster as RayCluster
 
+from search import plan as plan_module
 from search.clock import Clock
 from search.config import StudyConfig
 from search.data.cache import build_cache
@@ -21,6 +22,7 @@ from search.data.index import build_index
 from search.records import TrialState
 from search.results import ResultsFolder
 from search.slots import Slots, count_again, lend_cpus, plan_slots
+from search.terminal import Terminal
 from search.tune.cluster import NUM_TRIES, Cluster
 from search.tune.ledger import Ledger
 from search.tune.places import MODE_ON_CPU
@@ -104,21 +106,35 @@ class TwoKinds:
 
 
 @pytest.fixture
-def kinds(tmp_path: Path) -> Iterator[TwoKinds]:
+def raylets(tmp_path: Path) -> Iterator[Any]:
     before = dict(os.environ)
     os.environ |= {"XDG_CACHE_HOME": str(tmp_path / "elsewhere"), "PYTHONPATH": str(Path.cwd())}
     raylets: Any = RayCluster(initialize_head=True, head_node_args=LIMITED | {"num_cpus": 0})
-    session = RaySession(raylets.address)
     try:
-        gpu = raylets.add_node(num_cpus=5, num_gpus=1, object_store_memory=80_000_000)
-        cpu = raylets.add_node(num_cpus=2, object_store_memory=80_000_000)
-        session.start()
-        yield TwoKinds(raylets, session.cluster, {"gpu": gpu, "cpu": cpu})
+        yield raylets
     finally:
-        session.stop()
         raylets.shutdown()
         os.environ.clear()
         os.environ.update(before)
+
+
+@pytest.fixture
+def nodes(raylets: Any) -> dict[str, Any]:
+    store = {"object_store_memory": 80_000_000}
+    return {
+        "gpu": raylets.add_node(num_cpus=5, num_gpus=1, **store),
+        "cpu": raylets.add_node(num_cpus=2, **store),
+    }
+
+
+@pytest.fixture
+def kinds(raylets: Any, nodes: dict[str, Any]) -> Iterator[TwoKinds]:
+    session = RaySession(raylets.address)
+    session.start()
+    try:
+        yield TwoKinds(raylets, session.cluster, nodes)
+    finally:
+        session.stop()
 
 
 def most_at_once(notes: list[dict[str, Any]]) -> int:
@@ -130,6 +146,16 @@ def check_all_complete(runner: Runner, num_trials: int) -> Ledger:
     states = {number: trial.state for number, trial in ledger.trials.items()}
     assert states == dict.fromkeys(range(num_trials), TrialState.COMPLETE)
     return ledger
+
+
+@pytest.mark.usefixtures("nodes")
+def test_the_plan_says_what_goes_where(raylets: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    config = load(SPACE.replace("TRIALS", "4"))
+    slots = plan_module._plan_slots(config, raylets.address, Terminal())
+    assert (slots.count, slots.beside) == (4, 2)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "3 up (1 × 0 CPU; 1 × 2 CPU; 1 × 5 CPU, 1 GPU)" in shown
+    assert "1 without a GPU take small_cnn, 2 at once; all else, " in shown
 
 
 @pytest.mark.timeout(600)
