@@ -15,6 +15,7 @@ from search.clock import leave_at_once, write_raw
 from search.errors import ResourceError, TrialError
 from search.tune.workers import (
     SYSTEM_CONFIG,
+    keep_workers_of_both_kinds,
     let_workers_start,
     share_idle_workers,
     start_servers,
@@ -179,6 +180,7 @@ class RaySession:
         import ray.tune.search.optuna
 
         let_workers_start()
+        keep_workers_of_both_kinds()
         if is_own:
             share_idle_workers()
         self._imported.set()

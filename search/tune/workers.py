@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -85,6 +85,34 @@ def let_workers_start() -> None:
         return False  # of the trial that was asked about
 
     TuneController._maybe_reuse_cached_actor = reuse_unless_one_starts  # type: ignore[method-assign]
+
+
+def keep_workers_of_both_kinds() -> None:
+    """Keep the free workers of a study whose trials are of two sizes, on GPUs and beside them.
+
+    Tune sends a free worker away while a trial of another size waits for its own to start, which is
+    most of the time where trials are short: then no worker lives longer than a trial. Those that
+    are kept are never more than a study has slots, and end with its search.
+    """
+    from ray.tune.utils.object_cache import _ObjectCache
+
+    keep, flush = _ObjectCache.cache_object, _ObjectCache.flush_cached_objects
+    if keep.__module__ == __name__:
+        return
+
+    def keep_of_two_kinds(self: Any, key: Any, obj: Any) -> bool:
+        if len(self._max_num_objects) < 2:
+            return bool(keep(self, key, obj))
+        self._cached_objects[key].append(obj)
+        self._num_cached_objects += 1
+        return True
+
+    def flush_of_two_kinds(self: Any, force_all: bool = False) -> Iterator[Any]:
+        if force_all or len(self._max_num_objects) < 2:
+            yield from flush(self, force_all)
+
+    _ObjectCache.cache_object = keep_of_two_kinds  # type: ignore[method-assign]
+    _ObjectCache.flush_cached_objects = flush_of_two_kinds  # type: ignore[method-assign,assignment]
 
 
 def start_workers(count: int) -> None:

@@ -9,7 +9,12 @@ import pytest
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.utils.object_cache import _ObjectCache
 
-from search.tune.workers import NUM_STARTS, let_workers_start, start_servers
+from search.tune.workers import (
+    NUM_STARTS,
+    keep_workers_of_both_kinds,
+    let_workers_start,
+    start_servers,
+)
 
 SLOW = "The current node timed out during startup. This could happen because"
 
@@ -118,3 +123,38 @@ def test_a_trial_without_a_worker_takes_it_as_ever(reuse: Any) -> None:
     controller = FakeController()
     assert reuse(controller, FakeTrial(2))
     assert controller.given == [2]
+
+
+@pytest.fixture
+def _keeping(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("cache_object", "flush_cached_objects"):
+        monkeypatch.setattr(_ObjectCache, name, getattr(_ObjectCache, name))
+    keep_workers_of_both_kinds()
+    keep_workers_of_both_kinds()
+
+
+@pytest.mark.usefixtures("_keeping")
+def test_a_free_worker_stays_while_a_trial_of_the_other_size_waits() -> None:
+    cache = _ObjectCache()
+    for size in ("1 CPU", "1 CPU, a GPU"):  # both have been asked for; one waits for its worker
+        cache.increase_max(size)
+    cache.decrease_max("1 CPU")
+    assert cache.cache_object("1 CPU", "idle")
+    assert cache.cache_object("1 CPU", "idle too")
+    assert list(cache.flush_cached_objects()) == []
+    assert cache.pop_cached_object("1 CPU") == "idle"
+    assert list(cache.flush_cached_objects(force_all=True)) == ["idle too"]
+    assert cache.num_cached_objects == 0
+
+
+@pytest.mark.usefixtures("_keeping")
+def test_where_all_trials_are_of_one_size_tune_decides() -> None:
+    cache = _ObjectCache()
+    assert cache.cache_object("1 CPU", "idle")
+    assert not cache.cache_object("1 CPU", "idle too")
+    cache.increase_max("1 CPU")
+    assert cache.cache_object("1 CPU", "idle too") is False
+    cache.increase_max("1 CPU")
+    assert cache.cache_object("1 CPU", "idle too")
+    cache.decrease_max("1 CPU", 2)
+    assert list(cache.flush_cached_objects()) == ["idle", "idle too"]
