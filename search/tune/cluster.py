@@ -194,10 +194,22 @@ class NodeShare(PlacementGroupFactory):
         self._cluster, self._on_cpu = cluster, on_cpu
 
     def to_placement_group(self) -> Any:
-        selector = self._cluster.label_selector(on_cpu=self._on_cpu)
-        return placement_group(
+        selector = self._selector()
+        group: Any = placement_group(
             self.bundles, self.strategy, bundle_label_selector=[selector] if selector else None
         )
+        group.selector = selector
+        return group
+
+    def is_outdated(self, group: Any) -> bool:
+        """Tell whether a group of this share that waits was asked for when the nodes were others.
+
+        Ray tells of a lost worker before it tells of a lost node, and would have it wait there.
+        """
+        return bool(group.selector != self._selector())
+
+    def _selector(self) -> dict[str, str]:
+        return self._cluster.label_selector(on_cpu=self._on_cpu)
 
 
 def launchable_nodes(description: Path) -> list[tuple[float, float]]:

@@ -11,7 +11,7 @@ from ray.tune.experiment import Trial
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
 from search.slots import Slots, is_light
-from search.tune.cluster import Cluster, Say
+from search.tune.cluster import Cluster, NodeShare, Say
 from search.tune.unsaved import Unsaved
 
 SECONDS_BETWEEN_LOOKS = 3.0
@@ -61,6 +61,35 @@ class Places(Unsaved, ConcurrencyLimiter):
     def _goes_beside(self, config: Mapping[str, Any]) -> bool:
         has_room = self._lends_cpus and len(self._beside) < self._num_beside
         return has_room and is_light(config["trainable"], config["params"]["backbone"])
+
+
+def keep_places_up_to_date() -> None:
+    """Have Tune ask anew for places that wait where no node is any more, or a node is left out."""
+    from ray.tune.execution.tune_controller import TuneController
+
+    begin_step = TuneController.on_step_begin
+    if begin_step.__module__ == __name__:
+        return
+
+    def begin_step_up_to_date(self: Any) -> None:
+        begin_step(self)
+        now = time.monotonic()
+        if now - getattr(self, "asked_anew_at", 0.0) > SECONDS_BETWEEN_LOOKS:
+            self.asked_anew_at = now
+            ask_anew(self._actor_manager._resource_manager)
+
+    TuneController.on_step_begin = begin_step_up_to_date  # type: ignore[method-assign]
+
+
+def ask_anew(manager: Any) -> None:
+    """Replace the waiting requests of a Ray `PlacementGroupResourceManager` that are outdated."""
+    for share, groups in list(manager._request_to_staged_pgs.items()):
+        count = len(groups)
+        if isinstance(share, NodeShare) and any(map(share.is_outdated, groups)):
+            for _ in range(count):
+                manager.cancel_resource_request(share)
+            for _ in range(count):
+                manager.request_resources(share)
 
 
 class ClusterWatch(Unsaved, Callback):

@@ -127,7 +127,8 @@ class Recorder(Unsaved, Callback):
         is_lost = failure.node_lost and self._num_nodes_lost[number] <= MAX_NODES_LOST
         if is_lost or is_elsewhere:
             trial.run_metadata.num_failures -= 1
-        self._note("retry", number, failure.reason)
+        if number in self._open:  # else its worker was lost as it was handed over
+            self._note("retry", number, failure.reason)
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **_: Any

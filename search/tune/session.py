@@ -181,6 +181,9 @@ class RaySession:
 
         let_workers_start()
         keep_workers_of_both_kinds()
+        from search.tune.places import keep_places_up_to_date
+
+        keep_places_up_to_date()
         if is_own:
             share_idle_workers()
         self._imported.set()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -191,18 +189,19 @@ def test_gpus_take_what_needs_them_and_cpus_what_is_light(kinds: TwoKinds, tmp_p
 
 
 def during(runner: Runner, ready: Callable[[], bool], act: Callable[[], object]) -> None:
-    """Search, and do something to the cluster as soon as the search is ready for it."""
+    """Search, and do something to the cluster as soon as the search is ready for it.
 
-    def wait_and_act() -> None:
-        deadline = time.monotonic() + SECONDS
-        while not ready() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        act()
+    In the search's own thread: Ray starts nodes in no other.
+    """
+    acted: list[object] = []
 
-    thread = threading.Thread(target=wait_and_act)
-    thread.start()
-    search_trials(runner)
-    thread.join()
+    def on_change(*_: Any) -> None:
+        if not acted and ready():
+            acted.append(True)
+            act()
+
+    search_trials(replace(runner, on_change=on_change))
+    assert acted
 
 
 @pytest.mark.timeout(600)

@@ -139,6 +139,19 @@ def test_that_its_node_was_lost_is_held_against_no_trial_for_a_long_time(
     assert recorder._ledger.trials[3].num_retries == MAX_NODES_LOST + 2
 
 
+def test_a_trial_whose_node_was_lost_before_it_began_is_no_fault(
+    tmp_path: Path, recorder: Recorder
+) -> None:
+    """A worker is handed over between trials, and may die in that moment."""
+    trial: Any = FakeTrial(tmp_path, 3, LOST)
+    trial.run_metadata = SimpleNamespace(num_failures=1)
+    recorder.on_trial_recover(0, [], trial)
+    assert recorder.fault is None
+    assert trial.run_metadata.num_failures == 0
+    recorder.on_trial_start(0, [], trial)
+    assert recorder._ledger.trials[3].num_retries == 0
+
+
 REFUSED_BY = "91cb058f" * 7
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,8 +12,8 @@ from ray.tune.search import Searcher
 
 from search.slots import Slots
 from search.tune import cluster as cluster_module
-from search.tune.cluster import NUM_TRIES, Cluster, Node
-from search.tune.places import MODE_ON_CPU, Places
+from search.tune.cluster import NUM_TRIES, Cluster, Node, NodeShare
+from search.tune.places import MODE_ON_CPU, Places, ask_anew
 from tests.study_files import load
 from trainables.precision import MODES
 
@@ -147,11 +148,12 @@ def test_shares_of_one_size_are_one_to_tune_and_know_the_cluster_of_today(
 ) -> None:
     """Tune pickles what it is given, and hands workers on between trials of equal shares."""
     asked: list[Any] = []
-    monkeypatch.setattr(
-        cluster_module,
-        "placement_group",
-        lambda bundles, strategy, bundle_label_selector: asked.append(bundle_label_selector),
-    )
+
+    def ask(bundles: Any, strategy: str, bundle_label_selector: Any) -> SimpleNamespace:
+        asked.append(bundle_label_selector)
+        return SimpleNamespace()
+
+    monkeypatch.setattr(cluster_module, "placement_group", ask)
     share = cluster.resources(BOTH)
     copy = pickle.loads(pickle.dumps(share))
     light = pickle.loads(pickle.dumps(cluster.resources(BOTH, on_cpu=True)))
@@ -166,6 +168,45 @@ def test_shares_of_one_size_are_one_to_tune_and_know_the_cluster_of_today(
     light.to_placement_group()
     expected = [None, [{"ray.io/node-id": "!in(c)"}], [{"ray.io/node-id": "!in(c,g)"}]]
     assert asked == expected
+
+
+class Manager:
+    """Ray's, as far as it is asked: which groups wait for a place."""
+
+    def __init__(self, *shares: NodeShare) -> None:
+        self._request_to_staged_pgs: dict[NodeShare, set[Any]] = {share: set() for share in shares}
+        for share in shares:
+            self.request_resources(share)
+            self.request_resources(share)
+
+    def request_resources(self, share: NodeShare) -> None:
+        self._request_to_staged_pgs[share].add(share.to_placement_group())
+
+    def cancel_resource_request(self, share: NodeShare) -> None:
+        self._request_to_staged_pgs[share].pop()
+
+
+class Group:
+    selector: dict[str, str]
+
+
+def test_places_that_wait_where_no_node_is_any_more_are_asked_for_anew(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_module, "placement_group", lambda *a, **k: Group())
+    light: Any = cluster.resources(BOTH, on_cpu=True)
+    other: Any = cluster.resources(BOTH)
+    manager = Manager(light, other)
+    waiting = {share: set(groups) for share, groups in manager._request_to_staged_pgs.items()}
+    ask_anew(manager)
+    assert manager._request_to_staged_pgs == waiting, "nothing has changed"
+    gone = [node for node in cluster.nodes() if node.gpus]
+    monkeypatch.setattr(Cluster, "nodes", lambda self: gone)
+    ask_anew(manager)
+    now = manager._request_to_staged_pgs
+    assert now[other] == waiting[other]
+    assert not now[light] & waiting[light]
+    assert [group.selector for group in now[light]] == [{}, {}], "anywhere"
 
 
 def test_a_node_is_left_out_after_a_few_trainings_that_could_not_begin_there(
