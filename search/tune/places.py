@@ -67,7 +67,7 @@ def keep_places_up_to_date() -> None:
     """Have Tune ask anew for places that wait where no node is any more, or a node is left out."""
     from ray.tune.execution.tune_controller import TuneController
 
-    begin_step = TuneController.on_step_begin
+    begin_step: Callable[[Any], None] = TuneController.on_step_begin
     if begin_step.__module__ == __name__:
         return
 

@@ -17,6 +17,7 @@ from search.tune.workers import (
     SYSTEM_CONFIG,
     keep_workers_of_both_kinds,
     let_workers_start,
+    retry_what_was_handed_over,
     share_idle_workers,
     start_servers,
     start_workers,
@@ -181,6 +182,7 @@ class RaySession:
 
         let_workers_start()
         keep_workers_of_both_kinds()
+        retry_what_was_handed_over()
         from search.tune.places import keep_places_up_to_date
 
         keep_places_up_to_date()

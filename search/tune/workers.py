@@ -115,6 +115,33 @@ def keep_workers_of_both_kinds() -> None:
     _ObjectCache.flush_cached_objects = flush_of_two_kinds  # type: ignore[method-assign,assignment]
 
 
+def retry_what_was_handed_over() -> None:
+    """Have Tune retry a trial whose worker was lost between two trials, as it does any other.
+
+    It hears of that loss twice, of the worker and of what the worker was to do, takes the trial
+    that waits again for one that failed while it waited, and drops it: the search would end with
+    one trial less.
+    """
+    from ray.tune.execution.tune_controller import TuneController
+    from ray.tune.experiment import Trial
+
+    fail = TuneController._trial_task_failure
+    if fail.__module__ == __name__:
+        return
+
+    def fail_once(self: Any, trial: Any, exception: Exception) -> None:
+        is_waiting = trial.status == Trial.PENDING
+        if is_waiting and trial not in self._trial_to_actor:
+            return  # what has no worker cannot lose it
+        if is_waiting and trial in self._resetting_trials:
+            self._set_trial_status(trial, Trial.RUNNING)
+            self._unstage_trial_with_resources(trial)
+        self._resetting_trials.discard(trial)
+        fail(self, trial, exception)
+
+    TuneController._trial_task_failure = fail_once  # type: ignore[method-assign]
+
+
 def start_workers(count: int) -> None:
     """Have Ray start workers for the trials to come, where none is idle, and return at once.
 

@@ -13,6 +13,7 @@ from search.tune.workers import (
     NUM_STARTS,
     keep_workers_of_both_kinds,
     let_workers_start,
+    retry_what_was_handed_over,
     start_servers,
 )
 
@@ -43,7 +44,7 @@ def test_servers_that_do_not_start_are_given_up(error: Exception) -> None:
         starts(*outcomes, *([] if len(outcomes) > 1 else [None]))
 
 
-@dataclass(frozen=True)
+@dataclass(unsafe_hash=True)
 class FakeTrial:
     """As much of Ray's trial as is looked at."""
 
@@ -158,3 +159,47 @@ def test_where_all_trials_are_of_one_size_tune_decides() -> None:
     assert cache.cache_object("1 CPU", "idle too")
     cache.decrease_max("1 CPU", 2)
     assert list(cache.flush_cached_objects()) == ["idle", "idle too"]
+
+
+@dataclass(unsafe_hash=True)
+class Running(FakeTrial):
+    """A trial that runs, or that is about to."""
+
+    status: str = field(default="PENDING", hash=False)
+
+
+class HandedOver:
+    """As much of Tune's controller as is looked at: a free worker is being reset for trial 1."""
+
+    def __init__(self) -> None:
+        self.trial = Running(1)
+        self._resetting_trials = {self.trial}
+        self._trial_to_actor = {self.trial: "idle"}
+        self.staged = [self.trial]
+
+    def _set_trial_status(self, trial: Running, status: str) -> None:
+        trial.status = status
+
+    def _unstage_trial_with_resources(self, trial: Running) -> None:
+        self.staged.remove(trial)
+
+
+def test_a_trial_whose_worker_is_lost_as_it_is_handed_over_is_retried_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[str] = []
+
+    def fail(self: HandedOver, trial: Running, exception: Exception) -> None:
+        seen.append(trial.status)
+        self._trial_to_actor.clear()
+        trial.status = "PENDING"  # retried, and waits for a worker
+
+    monkeypatch.setattr(TuneController, "_trial_task_failure", fail)
+    retry_what_was_handed_over()
+    retry_what_was_handed_over()
+    controller: Any = HandedOver()
+    for _ in range(2):  # of the worker, and of what it was to do
+        TuneController._trial_task_failure(controller, controller.trial, OSError())
+    assert seen == ["RUNNING"]
+    assert controller.staged == []
+    assert not controller._resetting_trials
