@@ -99,10 +99,7 @@ class Storage:
         """
         from pyarrow import fs
 
-        bucket = self._root.split("/")[0]
-        # A bucket that is not there looks like an empty one otherwise.
-        if not self.folder and self._files.get_file_info(bucket).type == fs.FileType.NotFound:
-            raise FileNotFoundError(f"no bucket {bucket}")
+        self._check_bucket()
         below = fs.FileSelector(self._root, recursive=True, allow_not_found=True)
         infos = [info for info in self._files.get_file_info(below) if info.is_file]
         names = [info.path.removeprefix(self._root).lstrip("/") for info in infos]
@@ -117,8 +114,17 @@ class Storage:
         """
         info = self._files.get_file_info(self._path(name))
         if not info.is_file:
+            self._check_bucket()
             raise FileNotFoundError(f"no file {name}")
         return info.size, info.mtime_ns or 0
+
+    def _check_bucket(self) -> None:
+        """Raise if there is none: it looks like an empty one otherwise."""
+        from pyarrow import fs
+
+        bucket = self._root.split("/")[0]
+        if not self.folder and self._files.get_file_info(bucket).type == fs.FileType.NotFound:
+            raise FileNotFoundError(f"no bucket {bucket}")
 
     def check_writable(self) -> None:
         """Write a file and remove it."""
