@@ -66,6 +66,9 @@ QUICK = (
     "search.predict",
     "search.run",
 )
+# What the driver imports before its first trial, which waits for it.
+BEFORE_TRIALS = ("search.stages.preflight", "search.stages.trials", "search.tune.study")
+SLOW = ("torch", "torchvision", "timm", "sklearn", "matplotlib")
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 
 MAX_FILE_LINES = 320  # written to be under 300 and 40; the rest is room for a rename

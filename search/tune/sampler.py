@@ -7,7 +7,6 @@ from collections.abc import Container, Sequence
 from itertools import chain
 
 import numpy as np
-import torch
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -144,6 +143,8 @@ def make_sampler(
     if name == "random":
         return RandomSampler(seed=seed)
     if name == "gp":
+        import torch  # seconds, which the first trial need not wait for
+
         # Its matrices are small: beside trainings more threads wait for each other, a proposal
         # took 1.6 s of CPU instead of 0.4. Who predicts later sets its own number.
         torch.set_num_threads(1)
