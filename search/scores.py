@@ -161,6 +161,23 @@ def per_class_scores(
     return rows
 
 
+def count_confusions(y_true: Ids, predicted: Ids, num_classes: int) -> Ids:
+    """Return (C, C): how many images of each class (row) were called each class (column)."""
+    places = y_true * num_classes + predicted
+    return np.bincount(places, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def ranked_confusions(counts: Ids) -> list[tuple[int, int]]:
+    """Return (true, predicted) of each kind of mistake that was made, the most frequent first.
+
+    Args:
+        counts: (C, C) images by true and predicted class.
+    """
+    true, predicted = np.nonzero(counts * (1 - np.eye(len(counts), dtype=np.int64)))
+    order = np.argsort(-counts[true, predicted], kind="stable")
+    return list(zip(true[order].tolist(), predicted[order].tolist(), strict=True))
+
+
 def tempered(probabilities: Floats, temperature: float) -> Floats:
     """Return (N, C) probabilities as they are when all logits are divided by a temperature."""
     logits = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny)) / temperature

@@ -16,7 +16,8 @@ from search.report.format import is_number, short
 from search.report.load import NothingToShowError, StudyFiles
 from search.report.style import BLUE, GREY, VERMILION, new_figure
 
-GROUPS = {"right": "right", "wrong": "wrong", "confident_wrong": "wrong and sure of it"}
+GROUPS = {"right": "right", "wrong": "wrong", "confident_wrong": "wrong and sure of it",
+          "confused_pair": "wrong, of the pairs mixed up most often"}  # fmt: skip
 _MAPS = ("heat", "contrast")
 _MAX_PER_GROUP = 8
 _SIDE_PX = 256  # a cell is about 2 inches wide: more pixels would only make the page heavier
@@ -35,6 +36,7 @@ class Explained:
     confidence: float | None
     under: str
     rather_than: str
+    mixed_up: str = ""
 
 
 def explained_data(files: StudyFiles, *groups: str) -> list[Explained]:
@@ -64,7 +66,16 @@ def _explained(folder: Path, row: dict[str, Any]) -> Explained:
         confidence=float(confidence) if is_number(confidence) else None,
         under=_under(row),
         rather_than=str(row.get("rather_than", "")),
+        mixed_up=_mixed_up(row),
     )
+
+
+def _mixed_up(row: dict[str, Any]) -> str:
+    """Say of an image of a confused pair how many mistakes are like it, and how many opposite."""
+    counts = row.get("mixed_up")
+    if row.get("group") != "confused_pair" or not isinstance(counts, list) or len(counts) != 2:
+        return ""
+    return f"{counts[0]} like it, {counts[1]} the other way\n"
 
 
 def _under(row: dict[str, Any]) -> str:
@@ -79,31 +90,46 @@ def _under(row: dict[str, Any]) -> str:
 
 
 def caption(item: Explained) -> str:
-    """Write what was said of an image, on two lines."""
+    """Write what was said of an image, on two lines; for a confused pair, how often, above."""
     sure = f" ({100 * item.confidence:.0f} %)" if item.confidence is not None else ""
     if item.label == item.predicted:
         return f"{short(item.label, 24)}\nright{sure}"
-    return (
-        f"true: {short(item.label, 22)}\nsaid: {short(item.predicted, 22 - len(sure) // 2)}{sure}"
-    )
+    said = short(item.predicted, 22 - len(sure) // 2)
+    return f"{item.mixed_up}true: {short(item.label, 22)}\nsaid: {said}{sure}"
 
 
 def draw_explained(items: list[Explained]) -> Figure:
     """Draw image, heat map and contrast beside each other, two images a row."""
-    rows = math.ceil(len(items) / 2)
+    places = _in_rows(items)
+    rows = math.ceil(len(places) / 2)
     figure = new_figure(0.5 + 1.75 * rows)
     cells = figure.subplots(rows, 6, squeeze=False).reshape(-1, 3)
-    for (left, middle, right), item in zip(cells, items, strict=False):
+    for (left, middle, right), item in zip(cells, places, strict=False):
+        if item is None:
+            for axes in (left, middle, right):
+                axes.remove()
+            continue
         _show(left, item.image)
         _caption(left, item)
         _show_map(middle, item.heat, item.under)
         than = f"rather than\n{short(item.rather_than, 22)}"
         _show_map(right, item.contrast, than if item.contrast else "")
-    for axes in cells[len(items) :].flat:
+    for axes in cells[len(places) :].flat:
         axes.remove()
     kind = " and ".join(dict.fromkeys(GROUPS.get(item.group, item.group) for item in items))
     figure.suptitle(f"Predictions that were {kind}: the test image, and where the evidence lay")
     return figure
+
+
+def _in_rows(items: list[Explained]) -> list[Explained | None]:
+    """Let each confused pair begin a row of two, leaving a place free where it has one image."""
+    placed: list[Explained | None] = []
+    for item, before in zip(items, [None, *items], strict=False):
+        is_pair = before and {before.label, before.predicted} == {item.label, item.predicted}
+        if item.mixed_up and len(placed) % 2 and not is_pair:
+            placed.append(None)
+        placed.append(item)
+    return placed
 
 
 def _show_map(axes: Axes, path: Path | None, under: str) -> None:
