@@ -14,11 +14,11 @@ from torch import nn
 
 from search.attention import class_attention
 from search.cam import Heat, cam_heat, contrast_heat
+from search.confusions import count_confusions, ranked_confusions
 from search.data.loader import open_trial_data
 from search.faithful import MIDDLE, faithfulness, middle_heat, summarize_faithfulness
 from search.records import DatasetIndex, Evaluation, Ids, ImageCache, ImageRow, read_csv, write_json
 from search.results import ResultsFolder
-from search.scores import count_confusions, ranked_confusions
 from trainables.saved import load_model
 
 Box = tuple[float, ...]
@@ -115,9 +115,9 @@ def _explain_one(
 def pick_examples(evaluation: Evaluation, num_images: int) -> list[tuple[str, int]]:
     """Choose which test images to show; the same evaluation gives the same choice.
 
-    A third is "right", spread over classes, surest first. The mistakes are in three groups of about
-    equal size: "confident_wrong", the surest; "confused_pair", of the pairs of classes mixed up most
-    often, one of each direction; "wrong", the others, spread over true classes. With few mistakes
+    A third is "right", spread over classes, surest first. The mistakes are three groups of about
+    equal size: "confident_wrong", the surest; "confused_pair", of the pairs of classes mixed up
+    most often, one of each direction; "wrong", others, spread over true classes. With few mistakes
     the right ones fill up.
 
     Returns:

@@ -166,8 +166,8 @@ PLOTS: tuple[Plot[StudyFiles], ...] = (
          "of the picture?",
          _cam("confident_wrong"), photos=True),
     Plot("cam_confused_pair", "explanations",
-         "The pairs of classes mixed up most often, in the order of the table of confusions: beside "
-         "each other an image of each direction, where there is one.",
+         "The pairs of classes mixed up most often, in the order of the table of confusions; an "
+         "image of each direction side by side, where there is one.",
          _cam("confused_pair"), photos=True),
 )  # fmt: skip
 

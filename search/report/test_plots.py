@@ -10,10 +10,11 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from search.confusions import count_confusions
 from search.report.format import is_number, metric_text, short
 from search.report.load import NothingToShowError, StudyFiles, section
 from search.report.style import BLUE, GREY, INK, ORANGE, metric_axis, new_figure
-from search.scores import count_confusions, tempered
+from search.scores import tempered
 from search.statistics import wilson_interval
 
 Floats = NDArray[np.float64]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from search.confusions import ranked_confusions
 from search.report.curve_plots import class_curves
 from search.report.format import interval_text, is_number, number_text
 from search.report.load import NothingToShowError, StudyFiles, section
 from search.report.table import Table
 from search.report.test_plots import confusion_data
-from search.scores import ranked_confusions
 from search.statistics import auc_interval
 
 
