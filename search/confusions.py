@@ -38,17 +38,17 @@ def confusion_figures(counts: Ids | Floats) -> dict[str, float]:
     References:
         Gorodkin 2004 (mcc of many classes); Cohen 1960 (kappa).
     """
-    shares = counts / counts.sum()
-    true, predicted = shares.sum(axis=1), shares.sum(axis=0)
+    true, predicted, total = counts.sum(axis=1), counts.sum(axis=0), float(counts.sum())
     named = true + predicted > 0
-    right, by_chance = float(np.trace(shares)), float(true @ predicted)
-    f1 = 2 * np.diag(shares)[named] / (true + predicted)[named]
-    spread = (1 - true @ true) * (1 - predicted @ predicted)
+    right, by_chance = float(np.trace(counts)), float(true @ predicted)
+    f1 = 2 * np.diag(counts)[named] / (true + predicted)[named]
+    above, room = right * total - by_chance, total**2 - by_chance
+    spread = (total**2 - float(true @ true)) * (total**2 - float(predicted @ predicted))
     return {
-        "accuracy": right,
+        "accuracy": right / total,
         "macro_f1": float(f1.mean()),
-        "mcc": (right - by_chance) / float(spread) ** 0.5 if spread > _SMALLEST else 0.0,
-        "kappa": (right - by_chance) / (1 - by_chance) if 1 - by_chance > _SMALLEST else 0.0,
+        "mcc": min(above / spread**0.5, 1.0) if spread > _SMALLEST * total**4 else 0.0,
+        "kappa": above / room if room > _SMALLEST * total**2 else 0.0,
     }
 
 
@@ -89,8 +89,7 @@ def standard_errors(shares: Floats, num_images: int) -> dict[str, float]:
 def effective_images(shares: Floats, num_images: int) -> float:
     """Return of how many images a proportion would vary as macro F1 does.
 
-    As in `mean_of_proportions`, one mistake is added that may be of any kind: in a small class it
-    means more than in a large one.
+    As in `mean_of_proportions`, half a mistake more may be of any kind.
 
     Args:
         shares: (K, K), as `likely_confusions` gives them.

@@ -40,7 +40,9 @@ def score_predictions(y_true: Ids, probabilities: Floats, *, seed: int = 0) -> d
     were made: a bootstrap finds no spread where nothing is wrong. Log loss and ece are explained at
     `log_loss_interval` and `calibration_error`.
 
-    COVERAGE
+    In 13 simulated kinds of test (60 to 1,000 images, 2 to 33 classes, accuracies from 77 to
+    99.8 %) they held the truth 93 to 98 times in 100, the ece's up to 100. A bootstrap was 68 where
+    a class had 3 images (macro F1, mcc, kappa) or where 0.3 of 150 were wrong (log loss).
 
     Args:
         y_true: (N,) true classes.
