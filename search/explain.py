@@ -115,9 +115,9 @@ def _explain_one(
 def pick_examples(evaluation: Evaluation, num_images: int) -> list[tuple[str, int]]:
     """Choose which test images to show; the same evaluation gives the same choice.
 
-    A third is "right", spread over classes, surest first. The mistakes are three groups of about
-    equal size: "confident_wrong", the surest; "confused_pair", of the pairs of classes mixed up
-    most often, one of each direction; "wrong", others, spread over true classes. With few mistakes
+    A third is "right", spread over classes, surest first. Half of the mistakes are "confused_pair",
+    of the pairs of classes mixed up most often, one of each direction; a quarter each are
+    "confident_wrong", the surest, and "wrong", others, spread over true classes. With few mistakes
     the right ones fill up.
 
     Returns:
@@ -129,7 +129,7 @@ def pick_examples(evaluation: Evaluation, num_images: int) -> list[tuple[str, in
     right = [int(k) for k in surest if predicted[k] == evaluation.y_true[k]]
     wrong = [int(k) for k in surest if predicted[k] != evaluation.y_true[k]]
     num_wrong = min(len(wrong), max(2 * (num_images // 3), num_images - len(right)))
-    paired = _of_confused_pairs(wrong, evaluation)[: (num_wrong + 2) // 6 * 2]
+    paired = _of_confused_pairs(wrong, evaluation)[: num_wrong // 4 * 2]
     confident = wrong[: (num_wrong - len(paired) + 1) // 2]
     others = [place for place in wrong if place not in {*paired, *confident}]
     num_others = num_wrong - len({*paired, *confident})

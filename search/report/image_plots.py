@@ -17,7 +17,7 @@ from search.report.load import NothingToShowError, StudyFiles
 from search.report.style import BLUE, GREY, VERMILION, new_figure
 
 GROUPS = {"right": "right", "wrong": "wrong", "confident_wrong": "wrong and sure of it",
-          "confused_pair": "wrong, of the pairs mixed up most often"}  # fmt: skip
+          "confused_pair": "wrong, of a confused pair"}  # fmt: skip
 _MAPS = ("heat", "contrast")
 _MAX_PER_GROUP = 8
 _SIDE_PX = 256  # a cell is about 2 inches wide: more pixels would only make the page heavier
@@ -89,13 +89,17 @@ def _under(row: dict[str, Any]) -> str:
     return f"{method}, {100 * share:.0f} % on the\nobject ({100 * area:.0f} % of the area)"
 
 
-def caption(item: Explained) -> str:
-    """Write what was said of an image, on two lines; for a confused pair, how often, above."""
+def caption(item: Explained, room: int = 32) -> str:
+    """Write what was said of an image, on two lines; for a confused pair, how often, above.
+
+    Args:
+        room: Characters that a line has.
+    """
     sure = f" ({100 * item.confidence:.0f} %)" if item.confidence is not None else ""
     if item.label == item.predicted:
-        return f"{short(item.label, 24)}\nright{sure}"
-    said = short(item.predicted, 22 - len(sure) // 2)
-    return f"{item.mixed_up}true: {short(item.label, 22)}\nsaid: {said}{sure}"
+        return f"{short(item.label, room)}\nright{sure}"
+    label, said = short(item.label, room - 6), short(item.predicted, room - 6 - len(sure))
+    return f"{item.mixed_up}true: {label}\nsaid: {said}{sure}"
 
 
 def draw_explained(items: list[Explained]) -> Figure:
@@ -110,7 +114,7 @@ def draw_explained(items: list[Explained]) -> Figure:
                 axes.remove()
             continue
         _show(left, item.image)
-        _caption(left, item)
+        _caption(left, caption(item, 23), item, 7)
         _show_map(middle, item.heat, item.under)
         than = f"rather than\n{short(item.rather_than, 22)}"
         _show_map(right, item.contrast, than if item.contrast else "")
@@ -149,7 +153,7 @@ def draw_gallery(items: list[Explained]) -> Figure:
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes, item in zip(grid.flat, items, strict=False):
         _show(axes, item.image)
-        _caption(axes, item)
+        _caption(axes, caption(item), item, 8)
     for axes in grid.flat[len(items) :]:
         axes.remove()
     kind = "right" if items[0].label == items[0].predicted else "wrong"
@@ -157,9 +161,9 @@ def draw_gallery(items: list[Explained]) -> Figure:
     return figure
 
 
-def _caption(axes: Axes, item: Explained) -> None:
+def _caption(axes: Axes, text: str, item: Explained, size: float) -> None:
     colour = BLUE if item.label == item.predicted else VERMILION
-    axes.set_title(caption(item), fontsize=8, fontweight="normal", color=colour)
+    axes.set_title(text, fontsize=size, fontweight="normal", color=colour)
 
 
 def _show(axes: Axes, path: Path) -> None:

@@ -55,32 +55,32 @@ def per_class(files: StudyFiles) -> Table:
         frame[ends], hidden = found[ends], [*hidden, *ends]
     kinds = dict.fromkeys(("precision", "recall", "f1", *hidden), "recall")
     kinds |= {"auc": "auc", "average_precision": "recall"}
-    areas = _areas(files, frame)
-    hidden += [name for name in areas.columns if name.startswith("auc_") and "interval" not in name]
-    frame = pd.concat([frame, areas], axis=1)
-    return Table("per_class", "Scores per class, 95 % intervals", frame, kinds, tuple(hidden))
+    frame = frame.join(_areas(files, frame["class"]))
+    hidden += [name for name in ("auc_low", "auc_high") if name in frame]
+    titles = {name: "interval" for name in frame.columns if name.endswith("_interval")}
+    title = "Scores per class, 95 % intervals"
+    return Table("per_class", title, frame, kinds, tuple(hidden), titles)
 
 
-def _areas(files: StudyFiles, frame: pd.DataFrame) -> pd.DataFrame:
+def _areas(files: StudyFiles, classes: pd.Series[str]) -> pd.DataFrame:
     """Return the areas under the curves that are drawn of each class, blank where there is none."""
     try:
         curves = {curve.name: curve for curve in class_curves(files)}
     except NothingToShowError:
-        return pd.DataFrame(index=frame.index)
-    found = frame["class"].map(curves)
-    known = found.dropna()
-    support = frame["support"][known.index].to_numpy(dtype=np.int64)
-    auc = np.array([curve.auc for curve in known])
-    low, high = auc_interval(auc, support, len(files.predictions) - support)
-    pairs = zip(low, high, strict=True)
+        return pd.DataFrame(index=classes.index)
+    known = classes[classes.isin([*curves])]
+    labels = files.predictions["label"]
+    auc = np.array([curves[name].auc for name in known])
+    positive = np.array([(labels == name).sum() for name in known], dtype=np.int64)
+    low, high = auc_interval(auc, positive, len(labels) - positive)
     areas = {
         "auc": auc,
-        "auc_interval": [f"{a:.2f} to {b:.2f}" for a, b in pairs],
+        "auc_interval": [f"{a:.2f} to {b:.2f}" for a, b in zip(low, high, strict=True)],
         "auc_low": low,
         "auc_high": high,
-        "average_precision": [curve.average_precision for curve in known],
+        "average_precision": [curves[name].average_precision for name in known],
     }
-    return pd.DataFrame(areas, known.index).reindex(frame.index)
+    return pd.DataFrame(areas, known.index).reindex(classes.index)
 
 
 def comparisons(files: StudyFiles) -> Table:

@@ -169,7 +169,7 @@ def test_a_confused_pair_is_a_row_and_says_how_often(tmp_path: Path) -> None:
         axes.get_subplotspec().rowspan.start for axes in figure.axes if "like" in axes.get_title()
     ]
     assert rows == [0, 0, 1, 2]
-    assert "pairs mixed up most often" in figure.get_suptitle()
+    assert "of a confused pair" in figure.get_suptitle()
     other = image_plots.explained_data(read_study(folder), "right", "wrong")
     assert not any("like" in image_plots.caption(item) for item in other)
 
