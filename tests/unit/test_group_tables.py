@@ -86,7 +86,7 @@ def test_learning_rates_are_grouped_in_halves_of_a_decade(tmp_path: Path) -> Non
 
 
 def test_a_group_of_six_has_the_interval_of_its_median(tmp_path: Path) -> None:
-    values = [0.7, 0.1, 0.5, 0.2, 0.6, 0.3, 0.9]
+    values = [0.7, 0.0, 0.5, 0.2, 0.6, 0.3, 0.9]
     found = [
         TrialRecord(n, COMPLETE, {"lr": 0.01, "batch_size": 16 if n < 6 else 32}, 9, value, 1)
         for n, value in enumerate(values)
@@ -97,9 +97,9 @@ def test_a_group_of_six_has_the_interval_of_its_median(tmp_path: Path) -> None:
     one, six = table.frame[columns].values.tolist()
     assert one[:2] == ["32", 0.9]
     assert np.isnan(one[2:]).all()  # one trial tells no interval
-    assert six == ["16", pytest.approx(0.4), 0.1, 0.7]
+    assert six == ["16", pytest.approx(0.4), 0.0, 0.7]
     cells = written(table, tmp_path / "tables")
-    assert cells[2][5] == r"40.0 % \[10.0, 70.0\]"
+    assert cells[2][5] == r"40.0 % \[0.0, 70.0\]"
 
 
 def test_a_loss_has_the_group_with_the_lowest_first(tmp_path: Path) -> None:
