@@ -165,6 +165,10 @@ PLOTS: tuple[Plot[StudyFiles], ...] = (
          "Wrong, and sure of it: the mistakes to look at first. A wrong label, or the wrong part "
          "of the picture?",
          _cam("confident_wrong"), photos=True),
+    Plot("cam_confused_pair", "explanations",
+         "The pairs of classes mixed up most often, in the order of the table of confusions; an "
+         "image of each direction side by side, where there is one.",
+         _cam("confused_pair"), photos=True),
 )  # fmt: skip
 
 

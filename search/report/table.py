@@ -75,7 +75,7 @@ def column_title(table: Table, column: str) -> str:
     plain = {"number": "trial", "epochs_run": "epochs", "fanova": "f-ANOVA", "f1": "F1",
              "ped_anova": "PED-ANOVA", "best_epoch": "best epoch", "latency_ms": "latency (ms)",
              "num_parameters": "parameters", "model_mb": "size (MB)", "mcnemar_p": "McNemar p",
-             "f1_interval": "F1 interval"}  # fmt: skip
+             "auc": "AUC"}  # fmt: skip
     if column in table.titles:
         return table.titles[column]
     if column == "best_value":

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from search.records import TrialRecord, TrialState, write_csv, write_json
-from search.report import group_tables, tables
+from search.report import curve_plots, group_tables, tables
 from search.report.answer import answer_lines
 from search.report.load import NothingToShowError, StudyFiles, numbers, read_study
 from search.report.table import Table, write_table
@@ -137,6 +137,27 @@ def test_confusions_are_ranked_and_match_the_predictions(tmp_path: Path) -> None
     pair = (wrong["label"] == top["true"]) & (wrong["predicted"] == top["predicted"])
     assert pair.sum() == top["num_images"]
     assert {"new\nline", "<script>", "_hidden"} <= set(files.classes)
+
+
+def test_classes_have_the_areas_under_the_curves_that_are_drawn(tmp_path: Path) -> None:
+    files = read_study(write_fake_study(tmp_path / "s", num_classes=12, num_trials=5))
+    first = files.metrics["per_class"][0] | {"class": "never seen", "support": 0}
+    metrics = files.metrics | {"per_class": [*files.metrics["per_class"], first]}
+    table = tables.per_class(replace(files, metrics=metrics))
+    frame = table.frame.set_index("class")
+    for curve in curve_plots.class_curves(files):
+        row = frame.loc[curve.name]
+        assert (row["auc"], row["average_precision"]) == (curve.auc, curve.average_precision)
+        assert row["auc_low"] < row["auc"] <= row["auc_high"]
+        assert row["auc_interval"] == f"{row['auc_low']:.2f} to {row['auc_high']:.2f}"
+    assert frame.loc["never seen", ["auc", "average_precision"]].isna().all()
+    assert frame["f1"].is_monotonic_increasing
+    write_table(table, tmp_path / "tables")
+    text = (tmp_path / "tables" / "per_class.md").read_text("utf-8")
+    assert "| AUC | interval | average precision |" in text
+    assert "nan" not in text
+    bare = tables.per_class(replace(files, predictions=files.predictions[["label", "predicted"]]))
+    assert "auc" not in bare.frame.columns
 
 
 def test_numbers_read_only_numbers() -> None:
