@@ -10,7 +10,9 @@ import pandas as pd
 
 from search.goals import FOOTPRINT_METRICS
 from search.records import TrialState
+from search.report.compare_plots import NO_IMPORTANCES
 from search.report.group_tables import by_lr_and_batch_size, rung_table
+from search.report.format import number_text
 from search.report.heat import faithfulness
 from search.report.load import NothingToShowError, StudyFiles, section
 from search.report.mistakes import top_losses
@@ -105,8 +107,7 @@ def best_params(files: StudyFiles) -> Table:
     several = given if isinstance(given, list) else [given]
     trainable = str(params.get("trainable", several[0]))
     known = TRAINABLES.get(trainable, {})
-    defaults = {"trainable": several[0]} | (default_params(trainable) if known else {})
-    defaults |= {k: v for k, v in section(files.summary, "dataset").items() if k == "size_px"}
+    defaults = _default_recipe(files, several[0])
     params = {name: value for name, value in params.items() if _has_effect(name, params, known)}
     order = [name for name in files.important() if name in params]
     names = [*order, *(name for name in params if name not in order)]
@@ -114,7 +115,20 @@ def best_params(files: StudyFiles) -> Table:
         {"parameter": name, "value": params[name], "default": defaults.get(name, "")}
         for name in names
     ]
-    return Table("best_params", "The winner's parameters", pd.DataFrame(rows, dtype=object))
+    rows.sort(key=lambda row: number_text(row["value"]) == number_text(row["default"]))
+    title = "The winner's parameters, first those that differ from the default recipe's"
+    frame = pd.DataFrame(rows, dtype=object)
+    return Table("best_params", title, frame, titles={"default": "default recipe"})
+
+
+def _default_recipe(files: StudyFiles, trainable: str) -> dict[str, Any]:
+    """Return the parameters of trial 0: those searched as written, the others as they are set."""
+    first = files.trials[files.trials["number"] == 0].head(1)
+    searched = {name: first[f"params.{name}"].iloc[0] for name in files.params if len(first)}
+    trainable = searched.get("trainable") or trainable
+    fixed = default_params(trainable) if trainable in TRAINABLES else {}
+    size = {k: v for k, v in section(files.summary, "dataset").items() if k == "size_px"}
+    return {"trainable": trainable} | fixed | size | searched
 
 
 def _has_effect(name: str, params: dict[str, Any], known: Mapping[str, Parameter]) -> bool:
@@ -130,7 +144,7 @@ def _has_effect(name: str, params: dict[str, Any], known: Mapping[str, Parameter
 
 def importance(files: StudyFiles) -> Table:
     """Both evaluators' shares, side by side."""
-    _some(files.importance, "There are no parameter importances.")
+    _some(files.importance, NO_IMPORTANCES)
     wide = files.importance.pivot_table(
         index="parameter", columns="evaluator", values="importance", aggfunc="first"
     )
@@ -166,7 +180,7 @@ def _reasons(files: StudyFiles, state: str, name: str, title: str, nothing: str)
         for _, group in failed.groupby(reason, sort=False)
     ]
     frame = pd.DataFrame(rows).sort_values("num_trials", ascending=False, kind="stable")
-    return Table(name, title, frame)
+    return Table(name, title, frame, titles={"num_trials": "how many"})
 
 
 def _listed(trials: list[int]) -> str:

@@ -12,11 +12,17 @@ from playwright.sync_api import Browser, Page, sync_playwright
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def find_browser() -> str:
+    """Return the first of `NAMES` on the PATH; skip, saying what was looked for, without one."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         pytest.skip(f"no page was looked at: none of {', '.join(NAMES)} is installed")
+    return path
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    path = find_browser()
     with sync_playwright() as driver:
         # Inside a container there is often no second sandbox to be had; the pages are our own.
         started = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])

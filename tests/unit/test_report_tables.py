@@ -96,7 +96,7 @@ def test_the_winner_shows_only_parameters_that_do_something(tmp_path: Path) -> N
     files = read_study(ResultsFolder(tmp_path))
     summary = files.summary | {"dataset": {"size_px": 96}}
     frame = tables.best_params(replace(files, summary=summary)).frame
-    assert frame["parameter"].tolist() == ["backbone", "depth", "optimizer", "lr", "size_px"]
+    assert frame["parameter"].tolist() == ["optimizer", "lr", "size_px", "backbone", "depth"]
     recipe = default_params("classifier") | {"size_px": 96}  # the study's own
     assert frame["default"].tolist() == [recipe[name] for name in frame["parameter"]]
 
@@ -148,7 +148,7 @@ def test_numbers_read_only_numbers() -> None:
 
 def test_the_answer_of_a_finished_study(tmp_path: Path) -> None:
     files = read_study(write_fake_study(tmp_path / "s", num_classes=3))
-    best, test, default, mattered, following = answer_lines(files)
+    best, test, why, mistakes, default, mattered, following = answer_lines(files)
     assert files.best_params["backbone"] in best.text
     accuracy = files.metrics["metrics"]["accuracy"]
     shown = [f"{100 * accuracy[key]:.1f}" for key in ("value", "low", "high")]
@@ -158,6 +158,14 @@ def test_the_answer_of_a_finished_study(tmp_path: Path) -> None:
     assert "f-ANOVA" in mattered.text
     assert following.text
     assert not any(line.missing for line in (best, test, default, mattered))
+    means = files.confirm.groupby("candidate")["value"].mean()
+    rival = means.drop(files.summary["confirm"]["winner"]).idxmax()
+    assert f" {rival}'s {100 * means[rival]:.1f} %. Best of each backbone" in why.text
+    assert "efficientnet_b0 80.9 %, " in why.text
+    assert why.text.endswith(" and 1 more.")
+    wrong = (files.predictions["label"] != files.predictions["predicted"]).sum()
+    of = len(files.predictions)
+    assert mistakes.text.startswith(f"{wrong} wrong answers on {of} test images. Mixed up most: ")
 
 
 def test_a_gain_smaller_than_the_spread_is_not_called_better(tmp_path: Path) -> None:
@@ -165,10 +173,27 @@ def test_a_gain_smaller_than_the_spread_is_not_called_better(tmp_path: Path) -> 
     files = read_study(folder)
     confirm = {"mean": 0.80, "std": 0.02, "default_mean": 0.79, "default_std": 0.02, "num_seeds": 3}
     write_json(folder.summary, files.summary | {"confirm": confirm, "comparison": None})
-    assert "within the spread" in answer_lines(read_study(folder))[2].text
+    assert "within the spread" in worth_it(folder)
     clear = confirm | {"default_mean": 0.60}
     write_json(folder.summary, files.summary | {"confirm": clear, "comparison": None})
-    assert "better by 20.0 points" in answer_lines(read_study(folder))[2].text
+    assert "better by 20.0 points" in worth_it(folder)
+
+
+def worth_it(folder: ResultsFolder) -> str:
+    lines = {line.label: line.text for line in answer_lines(read_study(folder))}
+    return lines["Is tuning worth it here?"]
+
+
+def test_a_winner_without_rival_or_second_training_says_so(tmp_path: Path) -> None:
+    trials = (trial(k, COMPLETE, 0.5 + 0.1 * k, backbone="only_one") for k in range(3))
+    study(tmp_path, *trials)
+    write_json(tmp_path / "summary.json", {"confirm": {"winner": "trial 2", "params": {"lr": 0.1}}})
+    lines = {line.label: line.text for line in answer_lines(read_study(ResultsFolder(tmp_path)))}
+    assert lines["Why this one"] == (
+        "Val accuracy 70.0 % in the search, the best of 3 trials; not confirmed with fresh seeds. "
+        "No other backbone was tried."
+    )
+    assert "What it gets wrong" not in lines
 
 
 def test_the_answer_without_any_value_says_so(tmp_path: Path) -> None:
