@@ -22,9 +22,11 @@ from search.report.pareto import trade_off_text
 from search.report.study_plots import history_data
 from search.report.test_plots import confusion_data, reliability_data
 from search.report.why import mistakes_text, why_text
+from search.report.winner_plots import shared_runs
 
 _KEY_PARAMS = 5
 _MAX_STEPS = 3
+_FEW_TRIALS = 20  # importances of fewer change with every trial more
 _PLAIN_ORDER = ("optimizer", "lr", "batch_size", "augment_strength", "freeze", "weight_decay")
 _ANCHORS = {
     "Best model": "winner",
@@ -150,7 +152,15 @@ def remarks(files: StudyFiles, section_id: str) -> tuple[list[str], list[str]]:
     """Return what the figures of a section must be read with, and what there is to say of them."""
     if section_id == "winner":
         text = section(section(files.summary, "confirm"), "optimism").get("text")
-        return [], [_sentence(text)] if text else []
+        shared, runs = shared_runs(files), files.confirm.dropna(subset=["value"])
+        told = [_sentence(text)] if text else []
+        if 0 < len(shared) < len(runs):
+            seeds = count_text(shared["seed"].nunique(), "seed")
+            told.append(
+                f"Compared over the {seeds} that every candidate was trained with; below "
+                "are all trainings, also those of a round that was cut short."
+            )
+        return [], told
     if section_id != "test":
         return [], []
     texts = [section(files.metrics, key).get("text") for key in ("runner_up", "calibration")]
@@ -181,7 +191,9 @@ def _importance_line(files: StudyFiles) -> Line:
     ]
     same = len({top[0][0] for top in tops.values()}) == 1
     join = "; " if same else "; but among the best trials "
-    return Line("What mattered", join.join(parts) + ".")
+    valued = int(files.trials["best_value"].notna().sum())
+    rough = "" if valued >= _FEW_TRIALS else f" Rough: from {count_text(valued, 'trial')} only."
+    return Line("What mattered", join.join(parts) + "." + rough)
 
 
 def next_steps(files: StudyFiles) -> list[str]:

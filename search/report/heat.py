@@ -64,7 +64,7 @@ def draw_attention(classes: list[ClassHeat]) -> Figure:
         axes.imshow(one.grid, cmap="inferno", vmin=0, vmax=1, interpolation="bilinear")
         rim = "" if one.rim_share is None else f", rim {100 * one.rim_share:.0f} %"
         axes.set_title(
-            f"{short(one.name, 17)}\nn = {one.num_images}{rim}",
+            f"{short(one.name, 15)}\nn = {one.num_images}{rim}",
             fontsize=7.5,
             fontweight="normal",
             color=GREY,

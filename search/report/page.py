@@ -143,6 +143,9 @@ def _render(
         fixed=_fixed(files),
         command=_command(files),
         rebuild=f"python -m search.report {_shown(files.folder.root)}",
+        use=f"python -m search.predict --model {_shown(files.folder.export)} photo.jpg"
+        if (files.folder.export / "model.json").is_file() and not files.at_work
+        else "",
         best_missing=best_missing,
         train_best=f"python -m search.run --space {_shown(files.folder.report / 'best.yaml')}",
         data=trial_data(files) if "trials" in views else {},

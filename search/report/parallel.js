@@ -59,7 +59,8 @@
     x = axes.map((_, k) => LEFT + k * gap);
     picture.setAttribute("width", width);
     axisLayer.replaceChildren(...axes.flatMap((axis, k) => {
-      const title = short(axis.name ? axis.title : study.metric.share ? `${axis.title} (%)` : axis.title, Math.floor((k === 0 ? 0.78 : 0.95) * gap / 8.2));
+      const room = k === axes.length - 1 ? gap + RIGHT - 18 - Math.min(8.2 * axes[k - 1].title.length, 0.95 * gap) / 2 : (k === 0 ? 0.78 : 0.95) * gap;
+      const title = short(axis.name ? axis.title : study.metric.share ? `${axis.title} (%)` : axis.title, Math.floor(room / 8));
       const anchor = k === 0 ? "start" : k === axes.length - 1 ? "end" : "middle";
       const at = k === 0 ? x[k] - LEFT + 4 : k === axes.length - 1 ? width - 6 : x[k];
       const ticks = evenly(ticksOf(axis), 24).map(([value, text]) => titled(

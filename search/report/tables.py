@@ -11,8 +11,8 @@ import pandas as pd
 from search.goals import FOOTPRINT_METRICS
 from search.records import TrialState
 from search.report.compare_plots import NO_IMPORTANCES
-from search.report.group_tables import by_lr_and_batch_size, rung_table
 from search.report.format import number_text
+from search.report.group_tables import by_lr_and_batch_size, rung_table
 from search.report.heat import faithfulness
 from search.report.load import NothingToShowError, StudyFiles, section
 from search.report.mistakes import top_losses
@@ -34,7 +34,7 @@ _NO_TRIALS = "No trial was recorded."
 
 
 def leaderboard(files: StudyFiles) -> Table:
-    """The 20 best trials, complete ones first, with the parameters that were varied."""
+    """The 20 best trials, complete ones first, with what tells them apart."""
     _some(files.trials, _NO_TRIALS)
     ranked = files.ranked()
     allowed = ranked["best_value"].notna() & (ranked["state"] != TrialState.INFEASIBLE.value)
@@ -45,7 +45,9 @@ def leaderboard(files: StudyFiles) -> Table:
     columns += [name for name in FOOTPRINT_METRICS if ranked[name].notna().any()]
     frame = ranked[[*columns, *(f"params.{name}" for name in files.varied())]]
     frame.insert(0, "rank", range(1, len(frame) + 1))
-    return Table("leaderboard", "Leaderboard", frame, _trial_kinds(files))
+    alike = [name for name in FOOTPRINT_METRICS if name in frame and frame[name].nunique() == 1]
+    hidden = tuple(alike) if len(frame) > 1 else ()
+    return Table("leaderboard", "Leaderboard", frame, _trial_kinds(files), hidden)
 
 
 def trials(files: StudyFiles) -> Table:
@@ -124,11 +126,14 @@ def best_params(files: StudyFiles) -> Table:
 def _default_recipe(files: StudyFiles, trainable: str) -> dict[str, Any]:
     """Return the parameters of trial 0: those searched as written, the others as they are set."""
     first = files.trials[files.trials["number"] == 0].head(1)
-    searched = {name: first[f"params.{name}"].iloc[0] for name in files.params if len(first)}
-    trainable = searched.get("trainable") or trainable
-    fixed = default_params(trainable) if trainable in TRAINABLES else {}
+    cells = {name: first[f"params.{name}"].iloc[0] for name in files.params if len(first)}
+    searched = {name: cell for name, cell in cells.items() if cell != ""}
+    trainable = searched.get("trainable", trainable)
+    known = TRAINABLES.get(trainable, {})
+    fixed = default_params(trainable) if known else {}
     size = {k: v for k, v in section(files.summary, "dataset").items() if k == "size_px"}
-    return {"trainable": trainable} | fixed | size | searched
+    recipe = {"trainable": trainable} | fixed | size | searched
+    return {name: value for name, value in recipe.items() if _has_effect(name, recipe, known)}
 
 
 def _has_effect(name: str, params: dict[str, Any], known: Mapping[str, Parameter]) -> bool:

@@ -8,7 +8,7 @@ from search.report.format import count_text, in_words, metric_text, metric_title
 from search.report.load import NothingToShowError, StudyFiles, section
 from search.report.mistakes import pairs_data
 from search.report.test_plots import confusion_data
-from search.report.winner_plots import winner_number
+from search.report.winner_plots import shared_runs, winner_number
 
 _MOST_LISTED = 4
 _MOST_PAIRS = 2
@@ -28,12 +28,13 @@ def _chosen(files: StudyFiles) -> str:
     if mean := spread_text(metric, confirm.get("mean"), confirm.get("std")):
         seeds = count_text(int(confirm.get("num_seeds") or 1), "fresh seed")
         text = f"{metric_title(metric).capitalize()} {mean} with {seeds}"
-        known = files.confirm.dropna(subset=["value"]).groupby("candidate")["value"].mean()
+        known = shared_runs(files).groupby("candidate")["value"].mean()
         others = known.drop(winner, errors="ignore").sort_values(ascending=not files.maximize)
         if len(others):
             lead = (float(confirm["mean"]) - others.iloc[0]) * (1 if files.maximize else -1)
             how = "ahead of" if lead > 0 else "against"
-            return f"{text}, {how} {others.index[0]}'s {metric_text(metric, others.iloc[0])}."
+            rival = str(others.index[0]).replace("default", "the default")
+            return f"{text}, {how} {rival}'s {metric_text(metric, others.iloc[0])}."
         return f"{text}; no other candidate was trained again."
     reached = metric_text(metric, files.search_values().get(winner_number(files) or 0))
     if not reached:
@@ -88,4 +89,4 @@ def mistakes_text(files: StudyFiles) -> str:
     recall = np.where(of > 0, right / np.maximum(of, 1), 1.0)
     worst = int(np.argmin(recall))
     name = short(counts.classes[worst], 40)
-    return f"{text} Found least: {name}, {right[worst]} of {of[worst]}."
+    return f"{text} Least often recognised: {name} ({right[worst]} of {of[worst]})."

@@ -1,4 +1,4 @@
-"""One headless Chromium for all tests of pages: the installed one, nothing is downloaded."""
+"""One headless Chromium for all tests of pages, the installed one, and one page for most."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from search.results import ResultsFolder
+from tests.browser.pages import hostile_study, write_page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
@@ -54,3 +58,20 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
     for context in contexts:
         context.close()
     assert faults == []
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> ResultsFolder:
+    folder = hostile_study(tmp_path_factory.mktemp("browser") / "<i>cars's", 30)
+    write_page(folder, "history", "parallel", "examples_right")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def path(folder: ResultsFolder) -> Path:
+    return folder.report / "index.html"
+
+
+@pytest.fixture(scope="session")
+def trials(folder: ResultsFolder) -> pd.DataFrame:
+    return pd.read_csv(folder.study / "trials.csv").set_index("number")

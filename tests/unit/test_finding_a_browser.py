@@ -18,7 +18,7 @@ def test_the_first_name_on_the_path_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(pytest.skip.Exception, match="none of chromium, .* is installed"):
+    with pytest.raises(pytest.skip.Exception, match=r"none of chromium, .* is installed"):
         find_browser()
     for name in reversed(NAMES):
         program = tmp_path / name

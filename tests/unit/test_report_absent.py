@@ -31,9 +31,7 @@ def test_few_trials_show_content_first_and_reasons_folded(tmp_path: Path) -> Non
         without=["data/index.csv", "study/importance.csv"],
     )
     page = write_report(folder).read_text(encoding="utf-8")
-    parts = {
-        name: text for name, text in re.findall(r'<section id="(\w+)">(.*?)</section>', page, re.S)
-    }
+    parts = dict(re.findall(r'<section id="(\w+)">(.*?)</section>', page, re.S))
     search = parts["search"]
     assert 'class="none"' not in search
     assert search.count("<details") == 1
