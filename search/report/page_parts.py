@@ -104,5 +104,6 @@ def absent_by_reason(absent: Iterable[tuple[str, str]]) -> list[tuple[str, str]]
     """Turn (name, reason) into (what is not there, reason), each reason once. Pure."""
     named: dict[str, list[str]] = {}
     for name, reason in absent:
-        named.setdefault(reason, []).append(_ABSENT.get(name) or name.replace("_", " "))
+        plain = name.replace("_", " ", 1 if name.startswith("by_") else -1)
+        named.setdefault(reason, []).append(_ABSENT.get(name, plain))
     return [(", ".join(dict.fromkeys(names)), reason) for reason, names in named.items()]

@@ -42,7 +42,7 @@
 
   const ticksOf = axis => {
     if (axis.levels) return axis.levels.map((level, k) => [k, level]);
-    const text = value => (axis.name ? numberText(value) : study.metric.share ? numberText(100 * value) : numberText(value));
+    const text = value => (axis.name ? numberText(value) : study.metric.share ? `${numberText(100 * value)}\u00a0%` : numberText(value));
     if (axis.few) return axis.few.map(value => [value, text(value)]);
     let ticks = ticksBetween(axis.low, axis.high, 5);
     if (axis.log) {
@@ -60,7 +60,7 @@
     picture.setAttribute("width", width);
     axisLayer.replaceChildren(...axes.flatMap((axis, k) => {
       const room = k === axes.length - 1 ? gap + RIGHT - 18 - Math.min(8.2 * axes[k - 1].title.length, 0.95 * gap) / 2 : (k === 0 ? 0.78 : 0.95) * gap;
-      const title = short(axis.name ? axis.title : study.metric.share ? `${axis.title} (%)` : axis.title, Math.floor(room / 8));
+      const title = short(axis.title, Math.floor(room / 8));
       const anchor = k === 0 ? "start" : k === axes.length - 1 ? "end" : "middle";
       const at = k === 0 ? x[k] - LEFT + 4 : k === axes.length - 1 ? width - 6 : x[k];
       const ticks = evenly(ticksOf(axis), 24).map(([value, text]) => titled(

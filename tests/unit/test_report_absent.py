@@ -17,6 +17,7 @@ def test_names_with_one_reason_stand_together_and_once() -> None:
         ("by_backbone", "A."),
         ("slices", "A."),
     ]
+    assert absent_by_reason([("by_weight_decay", "A.")]) == [("by weight_decay", "A.")]
     assert absent_by_reason(absent) == [
         ("by backbone, each parameter alone", "A."),
         ("learning rate and batch size", "B."),
@@ -30,7 +31,10 @@ def test_few_trials_show_content_first_and_reasons_folded(tmp_path: Path) -> Non
         num_images=60,
         without=["data/index.csv", "study/importance.csv"],
     )
+    (folder.export / "model.json").parent.mkdir(exist_ok=True)
+    (folder.export / "model.json").write_text("{}")
     page = write_report(folder).read_text(encoding="utf-8")
+    assert "python -m search.predict --model " in page
     parts = dict(re.findall(r'<section id="(\w+)">(.*?)</section>', page, re.S))
     search = parts["search"]
     assert 'class="none"' not in search
