@@ -147,7 +147,8 @@ def _render(
         if (files.folder.export / "model.json").is_file() and not files.at_work
         else "",
         best_missing=best_missing,
-        train_best=f"python -m search.run --space {_shown(files.folder.report / 'best.yaml')}",
+        train_best=f"python -m search.run --space {_shown(files.folder.report / 'best.yaml')}"
+        + _weights(files),
         data=trial_data(files) if "trials" in views else {},
         metric=files.metric,
         facts=_facts(files),
@@ -206,6 +207,18 @@ def _fixed(files: StudyFiles) -> list[tuple[str, str]]:
 
 def _command(files: StudyFiles) -> str:
     return str(files.summary.get("command") or files.environment.get("command") or "")
+
+
+def _weights(files: StudyFiles) -> str:
+    """Return the study's own --weights, which no space file holds, as it was given; "" if not."""
+    try:
+        words = shlex.split(_command(files))
+    except ValueError:  # an open quote: the record was damaged
+        return ""
+    pairs = zip(words, [*words[1:], ""], strict=True)
+    given = [value for word, value in pairs if word == "--weights" and value]
+    given += [word.partition("=")[2] for word in words if word.startswith("--weights=")]
+    return f" --weights {shlex.quote(given[-1])}" if given else ""
 
 
 def _shown(path: Path) -> str:

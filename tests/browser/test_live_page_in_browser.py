@@ -69,7 +69,7 @@ def test_an_open_trial_is_not_closed_by_a_reload(page: Page) -> None:
 
 
 def test_no_reload_under_moving_hands_but_soon_after(page: Page) -> None:
-    page.clock.fast_forward(50_000)
+    page.clock.fast_forward(55_000)
     page.mouse.wheel(0, 300)
     page.wait_for_timeout(300)
     assert not is_reloaded_after(page, 8_000)

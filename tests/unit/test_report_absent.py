@@ -31,7 +31,7 @@ def test_few_trials_show_content_first_and_reasons_folded(tmp_path: Path) -> Non
         num_images=60,
         without=["data/index.csv", "study/importance.csv"],
     )
-    (folder.export / "model.json").parent.mkdir(exist_ok=True)
+    folder.export.mkdir(exist_ok=True)
     (folder.export / "model.json").write_text("{}")
     page = write_report(folder).read_text(encoding="utf-8")
     assert "python -m search.predict --model " in page
