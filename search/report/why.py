@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 
-from search.report.format import count_text, in_words, metric_text, metric_title, short, spread_text
+from search.report.format import (
+    count_text,
+    in_words,
+    is_number,
+    metric_text,
+    metric_title,
+    short,
+    spread_text,
+)
 from search.report.load import NothingToShowError, StudyFiles, section
 from search.report.mistakes import pairs_data
 from search.report.test_plots import confusion_data
@@ -34,7 +45,8 @@ def _chosen(files: StudyFiles) -> str:
             lead = (float(confirm["mean"]) - others.iloc[0]) * (1 if files.maximize else -1)
             how = "ahead of" if lead > 0 else "against"
             rival = str(others.index[0]).replace("default", "the default")
-            return f"{text}, {how} {rival}'s {metric_text(metric, others.iloc[0])}."
+            text += f", {how} {rival}'s {metric_text(metric, others.iloc[0])}"
+            return f"{text}{_doubt(abs(lead), confirm)}."
         return f"{text}; no other candidate was trained again."
     reached = metric_text(metric, files.search_values().get(winner_number(files) or 0))
     if not reached:
@@ -44,6 +56,16 @@ def _chosen(files: StudyFiles) -> str:
         f"{metric_title(metric).capitalize()} {reached} in the search, the best of {of}; not "
         "confirmed with fresh seeds."
     )
+
+
+def _doubt(lead: float, confirm: dict[str, Any]) -> str:
+    """Say where a lead between two means over the same number of seeds may be luck."""
+    std, seeds = confirm.get("std"), confirm.get("num_seeds")
+    if not is_number(seeds) or seeds < 2:
+        return "; one seed cannot tell how much of that is luck"
+    if is_number(std) and lead < 2 * std * math.sqrt(2 / seeds):
+        return ", within the spread between seeds"
+    return ""
 
 
 def _compared(files: StudyFiles, name: str) -> str:

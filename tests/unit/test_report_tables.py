@@ -152,8 +152,11 @@ def test_candidates_are_compared_over_the_seeds_that_all_have(tmp_path: Path) ->
     confirm = {"winner": "trial 1", "params": {"lr": 0.1}, "mean": 0.62, "num_seeds": 1}
     files = replace(files, confirm=runs, summary=files.summary | {"confirm": confirm})
     assert why_text(files) == (
-        "Val accuracy 62.0 % with 1 fresh seed, ahead of the default recipe's 55.0 %."
+        "Val accuracy 62.0 % with 1 fresh seed, ahead of the default recipe's 55.0 %; one seed "
+        "cannot tell how much of that is luck."
     )
+    clear = confirm | {"std": 0.01, "num_seeds": 3}
+    assert why_text(replace(files, summary=files.summary | {"confirm": clear})).endswith("55.0 %.")
     assert "Compared over the 1 seed that every candidate" in remarks(files, "winner")[1][0]
 
 
@@ -216,7 +219,8 @@ def test_the_answer_of_a_finished_study(tmp_path: Path) -> None:
     assert not any(line.missing for line in (best, test, default, mattered))
     means = files.confirm.groupby("candidate")["value"].mean()
     rival = means.drop(files.summary["confirm"]["winner"]).idxmax()
-    assert f" {rival}'s {100 * means[rival]:.1f} %. Best of each backbone" in why.text
+    assert f" {rival}'s {100 * means[rival]:.1f} %" in why.text
+    assert "within the spread between seeds. Best of each backbone" in why.text
     assert "efficientnet_b0 80.9 %, " in why.text
     assert why.text.endswith(" and 1 more.")
     wrong = (files.predictions["label"] != files.predictions["predicted"]).sum()
