@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -215,8 +216,7 @@ def _weights(files: StudyFiles) -> str:
         words = shlex.split(_command(files))
     except ValueError:  # an open quote: the record was damaged
         return ""
-    pairs = zip(words, [*words[1:], ""], strict=True)
-    given = [value for word, value in pairs if word == "--weights" and value]
+    given = [value for word, value in pairwise(words) if word == "--weights"]
     given += [word.partition("=")[2] for word in words if word.startswith("--weights=")]
     return f" --weights {shlex.quote(given[-1])}" if given else ""
 
