@@ -94,10 +94,11 @@ PLOTS: tuple[Plot[StudyFiles], ...] = (
          "Pruned trials count with what they had reached when they were stopped.",
          _groups("optimizer")),
     Plot("parallel", "search",
-         "The most important parameters; dark lines are the best trials.",
+         "The most important parameters, where that is known; dark lines are the best trials.",
          lambda f: param_plots.draw_parallel(param_plots.parallel_data(f))),
     Plot("slices", "search",
-         "Where along each parameter the good trials lie, the most important parameter first.",
+         "Where along each parameter the good trials lie, the most important first where that is "
+         "known.",
          lambda f: param_plots.draw_slices(param_plots.slice_data(f))),
     Plot("contour", "search",
          "The two most important parameters together: each place shows the mean of the trials near "
