@@ -23,6 +23,7 @@ from search.report.study_plots import history_data
 from search.report.test_plots import confusion_data, reliability_data
 from search.report.why import mistakes_text, why_text
 from search.report.winner_plots import shared_runs
+from search.verdicts import default_won_text
 
 _KEY_PARAMS = 5
 _MAX_STEPS = 3
@@ -119,7 +120,8 @@ def _default_line(files: StudyFiles) -> Line:
         answer = str(comparison.get("worth_it") or "").capitalize()
         return Line(label, f"{answer}: {text[0].lower()}{text[1:]}" if answer else text)
     if confirm.get("winner") == "default recipe":
-        return Line(label, "No: the default recipe won, no trial of the search beat it.")
+        text = default_won_text(section(files.summary, "trials"))
+        return Line(label, f"{text[0].upper()}{text[1:]}.")
     mean, default = confirm.get("mean"), confirm.get("default_mean")
     if not is_number(mean) or not is_number(default):
         return Line(label, "Not compared: the default recipe was not trained again.", True)
