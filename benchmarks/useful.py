@@ -79,7 +79,7 @@ def measure_useful(folder: Path, photos: Path, num_trials: int, max_epochs: int)
         data = prepare_data(study)
         session.wait_for_imports()
         backbones = probe(study, data)
-        slots = plan(study, backbones)
+        slots = plan(study, data, backbones)
         wall_seconds = _search(study, data, backbones, slots)
     finally:
         study.live.stop()

@@ -25,14 +25,14 @@ def test_cautions(
     seen = sum(rows[k].group in trained for k in test)
     if seen:
         found.append(
-            f"{_images(seen)} of the test split look like images the model was trained on: "
-            "the score is likely too high"
+            f"{_images(seen)} of the test split {'looks' if seen == 1 else 'look'} like images the "
+            "model was trained on: the score is likely too high"
         )
     alike = _num_repeats(rows[k].group for k in test if rows[k].group >= 0)
     if alike:
         found.append(
-            f"{_images(alike)} of the test split look like another one there: the intervals are "
-            "narrower than they should be"
+            f"{_images(alike)} of the test split {'looks' if alike == 1 else 'look'} like another "
+            "one there: the intervals are narrower than they should be"
         )
     if leaked := sum(problem.kind == "leak" for problem in problems):
         was, them = ("was", "it") if leaked == 1 else ("were", "them")

@@ -14,6 +14,7 @@ from torch import nn
 
 from search.attention import class_attention
 from search.cam import Heat, cam_heat, contrast_heat
+from search.confusions import count_confusions, ranked_confusions
 from search.data.loader import open_trial_data
 from search.faithful import MIDDLE, faithfulness, middle_heat, summarize_faithfulness
 from search.records import DatasetIndex, Evaluation, Ids, ImageCache, ImageRow, read_csv, write_json
@@ -52,7 +53,7 @@ def explain_predictions(
     kind of map can be believed, attention.json where the heat of each class lies on average.
 
     Args:
-        num_images: Images to show in all, split over right, wrong and confidently wrong.
+        num_images: Images to show in all, as `pick_examples` splits them.
     """
     folder = results.test / "cam"
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,17 +67,19 @@ def explain_predictions(
         return _clean_images(cache, evaluation.ids[list(places)], info.size_px)
 
     regions = _read_regions(index)
-    entries, scores = [], []
-    images = images_at([place for _, place in picked])
-    for (group, place), image in zip(picked, images, strict=True):
-        entry, heat, believed = _explain_one(model, image, evaluation, index, group, place, folder)
+    made: dict[int, dict[str, Any]] = {}
+    scores = []
+    places = list(dict.fromkeys(place for _, place in picked))
+    for place, image in zip(places, images_at(places), strict=True):
+        entry, heat, believed = _explain_one(model, image, evaluation, index, place, folder)
         row = index.rows[int(evaluation.ids[place])]
         if (row.root, row.path) in regions:
             box = fit_box(regions[row.root, row.path], row, size_px=len(heat), fit=cache.fit)
             entry["region_share"] = region_share(heat, box)
             entry["region_area"] = region_share(np.ones_like(heat), box)
-        entries.append(entry)
+        made[place] = entry
         scores.append(believed)
+    entries = [{"group": group} | made[place] for group, place in picked]
     write_json(folder / "cam.json", entries)
     write_json(folder / "faithfulness.json", summarize_faithfulness(scores))
     write_json(folder / "attention.json", class_attention(model, evaluation, images_at))
@@ -87,13 +90,12 @@ def _explain_one(
     image: NDArray[np.uint8],
     evaluation: Evaluation,
     index: DatasetIndex,
-    group: str,
     place: int,
     folder: Path,
 ) -> tuple[dict[str, Any], Heat, dict[str, float]]:
     """Write one image and its maps; return its entry, its heat and how far each map is right."""
     heat, method = cam_heat(model, image)
-    entry = _entry(evaluation, index, group, place, method)
+    entry = _entry(evaluation, index, place, method)
     probabilities = evaluation.probabilities[place]
     guess, true = int(probabilities.argmax()), int(evaluation.y_true[place])
     other = true if true != guess else int(np.argsort(probabilities)[-2])
@@ -113,24 +115,54 @@ def _explain_one(
 def pick_examples(evaluation: Evaluation, num_images: int) -> list[tuple[str, int]]:
     """Choose which test images to show; the same evaluation gives the same choice.
 
-    A third each: "right", spread over classes, surest first; "wrong", likewise over true classes;
-    "confident_wrong", the surest mistakes. With few mistakes the right ones fill up.
+    A third is "right", spread over classes, surest first. Half of the mistakes are "confused_pair",
+    of the pairs of classes mixed up most often, one of each direction; a quarter each are
+    "confident_wrong", the surest, and "wrong", others, spread over true classes. With few mistakes
+    the right ones fill up.
 
     Returns:
-        (group, position in the evaluation) pairs, group by group, at most num_images.
+        (group, position in the evaluation) pairs, group by group, of at most num_images images: a
+        sure mistake that is also of a confused pair is in both groups.
     """
     predicted = evaluation.probabilities.argmax(axis=1)
     surest = np.argsort(-evaluation.probabilities.max(axis=1), kind="stable")
     right = [int(k) for k in surest if predicted[k] == evaluation.y_true[k]]
     wrong = [int(k) for k in surest if predicted[k] != evaluation.y_true[k]]
     num_wrong = min(len(wrong), max(2 * (num_images // 3), num_images - len(right)))
-    num_confident = (num_wrong + 1) // 2
+    paired = _of_confused_pairs(wrong, evaluation)[: num_wrong // 4 * 2]
+    confident = wrong[: (num_wrong - len(paired) + 1) // 2]
+    others = [place for place in wrong if place not in {*paired, *confident}]
+    num_others = num_wrong - len({*paired, *confident})
     groups = {
         "right": _spread(right, evaluation.y_true)[: num_images - num_wrong],
-        "wrong": _spread(wrong[num_confident:], evaluation.y_true)[: num_wrong - num_confident],
-        "confident_wrong": wrong[:num_confident],
+        "wrong": _spread(others, evaluation.y_true)[:num_others],
+        "confident_wrong": confident,
+        "confused_pair": paired,
     }
     return [(group, place) for group, places in groups.items() for place in places]
+
+
+def _of_confused_pairs(wrong: Sequence[int], evaluation: Evaluation) -> list[int]:
+    """Return up to two of `wrong` for each pair of classes, the pair mixed up most often first.
+
+    The first two of the pair are an image of each direction, where both were made.
+    """
+    kinds: dict[tuple[int, int], list[int]] = {}
+    for place in wrong:
+        kind = int(evaluation.y_true[place]), int(evaluation.probabilities[place].argmax())
+        kinds.setdefault(kind, []).append(place)
+    found, seen = [], set[tuple[int, int]]()
+    for i, j in ranked_confusions(_confusions(evaluation)):
+        if (i, j) not in seen:
+            seen |= {(i, j), (j, i)}
+            first, *more = kinds[i, j]
+            found += [first, *(kinds.get((j, i)) or more)[:1]]
+    return found
+
+
+def _confusions(evaluation: Evaluation) -> Ids:
+    predicted = evaluation.probabilities.argmax(axis=1)
+    return count_confusions(evaluation.y_true, predicted, len(evaluation.classes))
 
 
 def _spread(places: Sequence[int], labels: Ids) -> list[int]:
@@ -211,23 +243,23 @@ def _read_regions(index: DatasetIndex) -> dict[tuple[int, str], Box]:
     }
 
 
-def _entry(
-    evaluation: Evaluation, index: DatasetIndex, group: str, place: int, method: str
-) -> dict[str, Any]:
+def _entry(evaluation: Evaluation, index: DatasetIndex, place: int, method: str) -> dict[str, Any]:
     image_id = int(evaluation.ids[place])
     probabilities = evaluation.probabilities[place]
-    guess = int(probabilities.argmax())
-    return {
+    guess, true = int(probabilities.argmax()), int(evaluation.y_true[place])
+    entry = {
         "image": f"{image_id}.png",
         "heat": f"{image_id}_cam.png",
         "method": method,
-        "group": group,
         "path": index.rows[image_id].path,
-        "label": evaluation.classes[int(evaluation.y_true[place])],
+        "label": evaluation.classes[true],
         "predicted": evaluation.classes[guess],
         "confidence": float(probabilities[guess]),
         "note": _NOTES[method],
     }
+    counts = _confusions(evaluation)
+    mixed_up = [int(counts[true, guess]), int(counts[guess, true])]
+    return entry if guess == true else entry | {"mixed_up": mixed_up}
 
 
 def _clean_images(cache: ImageCache, ids: Ids, size_px: int) -> list[NDArray[np.uint8]]:

@@ -19,15 +19,16 @@ def run_pipeline(study: Study) -> None:
         Interrupted: Ctrl-C or SIGTERM; likewise.
     """
     data = prepare_data(study)
-    # Ray, torch and timm are imported while the images are read, not before.
-    with study.terminal.busy("probe", "waiting for Ray and torch"):
+    # Ray is imported while the images are read; torch in the workers, and here after the search.
+    with study.terminal.busy("probe", "waiting for Ray"):
         study.session.wait_for_imports()
-    from search.stages.judge import confirm, evaluate, explain, export, retrain
     from search.stages.preflight import probe
     from search.stages.trials import search
 
     backbones = probe(study, data)
     outcome = search(study, data, backbones)
+    from search.stages.judge import confirm, evaluate, explain, export, retrain
+
     confirmation = confirm(study, data, backbones, outcome)
     model = retrain(study, data, backbones, outcome, confirmation)
     evaluation = evaluate(study, data, model)

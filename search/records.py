@@ -240,7 +240,7 @@ class FinalModel:
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure with its bootstrap 95 % interval."""
+    """A figure with its 95 % interval."""
 
     value: float
     low: float

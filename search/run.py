@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -134,8 +135,8 @@ def _exit_codes(terminal: Terminal) -> Iterator[None]:
         if error.errno not in DISK_ERRORS:
             raise
         terminal.error(
-            f"{error.filename or 'the disk'}: must be writable, got {error.strerror}. Mend that: "
-            "what is finished is kept, the same command goes on."
+            f"{error.filename or 'the disk'}: must be writable, got {os.strerror(error.errno)}. "
+            "Mend that: what is finished is kept, the same command goes on."
         )
         raise typer.Exit(SearchError.exit_code) from None
 

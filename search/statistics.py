@@ -61,31 +61,6 @@ def percentile_interval(value: float, draws: Floats) -> Metric:
     return Metric(float(value), float(low), float(high))
 
 
-def studentized_interval(
-    values: Floats, draws: Floats, squares: Floats, *, least: float = -np.inf
-) -> Metric:
-    """Return a mean with its 95 % interval, for values whose distribution has a long tail.
-
-    Each resample's distance from the mean is measured in its own standard errors (bootstrap-t): a
-    resample that missed the tail has a small mean and a small spread at once, which a percentile
-    interval knows nothing of. Where the images themselves missed it, nothing helps.
-
-    Args:
-        values: (N,) one of each image.
-        draws, squares: (B,) the means of `values` and of their squares in each resample.
-        least: The mean cannot be smaller.
-
-    References:
-        Efron & Tibshirani 1993, chapter 12; Hesterberg, The American Statistician 69, 2015.
-    """
-    num, value = len(values), float(values.mean())
-    errors = np.sqrt(np.maximum(squares - draws**2, 0.0) / num)
-    away = np.divide(draws - value, errors, out=np.zeros_like(draws), where=errors > 0)
-    high, low = np.quantile(away, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    error = float(values.std()) / num**0.5
-    return Metric(value, max(value - float(low) * error, least), value - float(high) * error)
-
-
 def bootstrap_interval(
     columns: Floats,
     statistic: Callable[[Floats], Floats],
@@ -144,12 +119,34 @@ def proportion(successes: float, trials: int) -> Metric:
     return Metric(successes / trials, float(low[0]), float(high[0]))
 
 
+def wilson_number(value: float, variance: float, weights: Floats) -> float:
+    """Return of how many images a proportion would vary as much as a figure does, at least 1.
+
+    A mistake in a small class takes more from the figure than one in a large class, and the few
+    that a test holds tell little of where they fall. So half a mistake more, of any kind, is added.
+
+    Args:
+        value, variance: Of the figure.
+        weights: (M,) what a mistake of each kind takes from it.
+
+    References:
+        Fay & Feuer, Statistics in Medicine 16, 1997: one event more, for rates that are weighted;
+        Fay & Kim, Biometrical Journal 59, 2017: half of one, which is not as cautious.
+    """
+    value += float(weights.mean()) / 2 * (-1 if value > 0.5 else 1)
+    return max(value * (1 - value) / (variance + float((weights**2).mean()) / 2), 1.0)
+
+
 def mean_of_proportions(successes: Ids, trials: Ids) -> Metric:
     """Return the plain mean of proportions, such as recalls, with its 95 % interval.
 
     A bootstrap finds no spread in a small class that is all right, and is too narrow. Here each
     proportion's variance is that of a rate drawn towards the common one by two images, and the
     mean gets Wilson's interval for the number of images that would vary as much.
+
+    In simulated tests (60 to 466 images, 2 to 33 classes, equal and unequal, from 3 images each) it
+    held the truth 93 to 97 times in 100. Without half a mistake more (`wilson_number`) it was 77
+    where 15 images of one class of two were harder than the 200 of the other.
 
     Args:
         successes, trials: (K,) of each class; classes without trials are left out.
@@ -163,7 +160,7 @@ def mean_of_proportions(successes: Ids, trials: Ids) -> Metric:
     common = (hits.sum() + 1) / (n.sum() + 2)
     rates = (hits + 2 * common) / (n + 2)
     variance = float((rates * (1 - rates) / n).sum()) / len(n) ** 2
-    effective = rates.mean() * (1 - rates.mean()) / variance
+    effective = wilson_number(float(rates.mean()), variance, 1 / (len(n) * n))
     value = float((hits / n).mean())
     low, high = wilson_interval(np.array([value * effective]), np.array([effective]))
     return Metric(value, float(low[0]), float(high[0]))
@@ -200,6 +197,41 @@ def f1_interval(hits: Ids, named: Ids) -> tuple[Floats, Floats]:
     """
     low, high = wilson_interval(hits, named)
     return 2 * low / (1 + low), 2 * high / (1 + high)
+
+
+def auc_interval(auc: Floats, positive: Ids, negative: Ids) -> tuple[Floats, Floats]:
+    """Return the 95 % interval of areas under ROC curves, 0 to 1 where there is no curve.
+
+    The areas that lie within 1.96 of their own standard errors, as Wilson's interval does for
+    proportions: an area of 1 on few images is not called certain.
+
+    Args:
+        auc: (K,) areas, each from `positive` images of a class and `negative` others.
+
+    In simulated tests (5 to 210 images of a class, areas from .85 to .998) it held the truth 96 to
+    99 times in 100.
+
+    References:
+        Newcombe, Statistics in Medicine 25, 2006: method 5, with Hanley & McNeil's variance.
+    """
+    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+    mean_others = (positive + negative) / 2 - 1
+
+    def far(area: Floats) -> Bools:
+        more = 1 + mean_others * ((1 - area) / (2 - area) + area / (1 + area))
+        variance = area * (1 - area) * more / np.maximum(positive * negative, 1)
+        found: Bools = np.abs(area - auc) > z * np.sqrt(variance)
+        return found
+
+    ends = []
+    for end in (0.0, 1.0):
+        near, away = auc.astype(np.float64), np.full(auc.shape, end)
+        for _ in range(40):
+            middle = (near + away) / 2
+            is_far = far(middle)
+            near, away = np.where(is_far, near, middle), np.where(is_far, middle, away)
+        ends.append(np.where(positive * negative > 0, near, end))
+    return ends[0], ends[1]
 
 
 def difference_of_proportions(hits_a: int, num_a: int, hits_b: int, num_b: int) -> Metric:

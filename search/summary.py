@@ -26,6 +26,7 @@ from search.records import (
 from search.results import ResultsFolder
 from search.select import rank_trials
 from search.statistics import proportion
+from search.verdicts import default_won_text
 
 _STAGES = (
     "check", "split", "cache", "probe", "search", "confirm", "retrain", "evaluate", "explain",
@@ -154,9 +155,7 @@ def tuning_answer(value: dict[str, Any]) -> str:
             f"was tuning worth it here? {answer}: {text[0].lower()}{text[1:]}" if answer else text
         )
     if (value.get("confirm") or {}).get("winner") == "default recipe":
-        return (
-            "was tuning worth it here? no: the default recipe won, no trial of the search beat it"
-        )
+        return f"was tuning worth it here? {default_won_text(value.get('trials') or {})}"
     return ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from search.records import Ids, Metric
@@ -9,6 +10,7 @@ from search.statistics import Floats, mcnemar_exact, paired_bootstrap_difference
 
 SURE = 0.05  # p below which a difference is called more than noise
 _NO_CHANGE = 0.05  # points
+FEW_TRIALS = 10  # against which a default recipe that won has shown little
 
 
 def compare_models(
@@ -48,6 +50,20 @@ def worth_it(difference: Metric, p_value: float) -> str:
     if is_clear(difference, p_value):
         return "yes" if difference.value > 0 else "no"
     return "not shown" if difference.value > 0 else "no"
+
+
+def default_won_text(trials: Mapping[str, int]) -> str:
+    """Answer "is tuning worth it here?" where the default recipe was confirmed as the best.
+
+    Args:
+        trials: State -> how many trials of the search, the default recipe among them.
+    """
+    num_beaten = max(0, trials.get("complete", 0) + trials.get("pruned", 0) - 1)
+    others = "1 other trial" if num_beaten == 1 else f"{num_beaten} other trials"
+    if num_beaten < FEW_TRIALS:
+        text = f"not shown: the default recipe won, but against {others} only"
+        return f"{text}: a longer search may find better"
+    return f"no: the default recipe won against {others}"
 
 
 def comparison_text(difference: Metric, p_value: float, num_images: int) -> str:

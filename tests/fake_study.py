@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import yaml
-from PIL import Image, ImageDraw
 
 from search.calibration import Temperature, describe_calibration
 from search.records import (
@@ -29,7 +28,7 @@ from search.results import ResultsFolder
 from search.scores import per_class_scores, score_predictions, tempered
 from search.trial_table import trial_columns, trial_row
 from search.verdicts import compare_models
-from tests.fake_heat import write_heat
+from tests.fake_heat import write_cam
 from tests.fake_search import MAX_EPOCHS, MIN_EPOCHS, REDUCTION_FACTOR, fake_search
 
 
@@ -204,47 +203,8 @@ def _write_test(
         "cautions": ["2 images of the test split look like another one there: too narrow"],
     }
     write_json(folder.test / "metrics.json", told)
-    _write_cam(folder, table, rng)
+    write_cam(folder.test / "cam", table, rng)
     return told
-
-
-def _write_cam(
-    folder: ResultsFolder, table: list[dict[str, Any]], rng: np.random.Generator
-) -> None:
-    cam = folder.test / "cam"
-    cam.mkdir(parents=True, exist_ok=True)
-    table = [table[k] for k in rng.permutation(len(table))]
-    right = [row for row in table if row["label"] == row["predicted"]]
-    wrong = [row for row in table if row["label"] != row["predicted"]]
-    sure = sorted(wrong, key=lambda row: -row["confidence"])
-    chosen = [("right", r) for r in right[:6]] + [("wrong", r) for r in wrong[:6]]
-    entries = []
-    for k, (group, row) in enumerate(chosen + [("confident_wrong", r) for r in sure[:4]], 1):
-        _draw_photo(cam / f"{k:04d}.png", cam / f"{k:04d}_gradcam.png", rng)
-        contrast = {"contrast": f"{k:04d}_gradcam.png", "rather_than": row["label"]}
-        plain = {name: row[name] for name in ("path", "label", "predicted", "confidence")}
-        note = "Grad-CAM came out blank; HiResCAM shown." if k == 3 else ""
-        entries.append(
-            {"image": f"{k:04d}.png", "heat": f"{k:04d}_gradcam.png",
-             "method": "HiResCAM" if note else "Grad-CAM", "region_share": 0.8, "region_area": 0.1,
-             "group": group, "note": note} | plain | (contrast if k != 2 else {})
-        )  # fmt: skip
-    write_json(cam / "cam.json", entries)
-    write_heat(cam, sorted({row["label"] for row in table}), rng)
-
-
-def _draw_photo(photo: Path, heat: Path, rng: np.random.Generator) -> None:
-    ramp = np.linspace(90, 210, 96)[:, None, None] + rng.normal(0, 8, (96, 96, 3))
-    image = Image.fromarray(np.clip(ramp, 0, 255).astype(np.uint8))
-    x, y = (int(v) for v in rng.integers(20, 70, 2))
-    colour = tuple(int(v) for v in rng.integers(20, 235, 3))
-    ImageDraw.Draw(image).ellipse((x - 18, y - 12, x + 18, y + 12), fill=colour)
-    image.save(photo)
-    far = np.hypot(*np.meshgrid(np.arange(96) - x, np.arange(96) - y)) / 30
-    glow = np.exp(-(far**2))[..., None] * np.array([255, 60, 0])
-    Image.fromarray(np.clip(np.asarray(image) * 0.5 + glow * 0.5, 0, 255).astype(np.uint8)).save(
-        heat
-    )
 
 
 def _write_summary(

@@ -23,8 +23,9 @@ ROWS: tuple[tuple[str, ...], ...] = (
      "trainables.parameters"),
     ("search.accept", "search.board", "search.budget", "search.budget_section",
      "search.calibration", "search.calibration_error", "search.cautions", "search.config",
-     "search.dataset_section", "search.disk", "search.environment", "search.forecast",
-     "search.goals", "search.identity", "search.lease", "search.mirror", "search.mirroring",
+     "search.confusions", "search.dataset_section", "search.disk", "search.environment",
+     "search.forecast", "search.goals", "search.identity", "search.lease", "search.mirror",
+     "search.mirroring",
      "search.objective_section", "search.optimism",
      "search.overrides", "search.pareto", "search.progress", "search.reach",
      "search.records", "search.results",
@@ -66,6 +67,9 @@ QUICK = (
     "search.predict",
     "search.run",
 )
+# What the driver imports before its first trial, which waits for it.
+BEFORE_TRIALS = ("search.stages.preflight", "search.stages.trials", "search.tune.study")
+SLOW = ("torch", "torchvision", "timm", "sklearn", "matplotlib")
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 
 MAX_FILE_LINES = 320  # written to be under 300 and 40; the rest is room for a rename

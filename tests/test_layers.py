@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from tests.source_rules import (
+    BEFORE_TRIALS,
     FREE_OF,
     HEAVY,
     MAX_FILE_LINES,
@@ -19,6 +20,7 @@ from tests.source_rules import (
     PRODUCT,
     QUICK,
     REPO,
+    SLOW,
     Import,
     imports,
     is_within,
@@ -55,7 +57,8 @@ def test_libraries_stay_in_their_rows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("prefixes", "libraries"), [*FREE_OF.items(), (QUICK, (*HEAVY, "matplotlib"))]
+    ("prefixes", "libraries"),
+    [*FREE_OF.items(), (QUICK, (*HEAVY, "matplotlib")), (BEFORE_TRIALS, SLOW)],
 )
 def test_importing_stays_light(prefixes: tuple[str, ...], libraries: tuple[str, ...]) -> None:
     """What the source alone can't show: libraries that come in through other modules."""

@@ -43,8 +43,8 @@ CLASSIFIER: dict[str, Parameter] = {
         "none",
         options=("none", "early_stages", "backbone", "gradual"),
         applies_when=_TIMM,
-        doc="Layers kept as they came, batch-norm statistics included: none, all but the last "
-        "stages and head, all but the head, or all but the head until unfreeze_epoch.",
+        doc="Pretrained layers kept as they came, with batch-norm statistics: none, all but the "
+        "last stages and head, all but the head, or all but the head until unfreeze_epoch.",
     ),
     "trained_stages": Parameter(
         "int",

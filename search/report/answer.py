@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from search.report.format import (
@@ -21,32 +21,53 @@ from search.report.load import NothingToShowError, StudyFiles, numbers, section
 from search.report.pareto import trade_off_text
 from search.report.study_plots import history_data
 from search.report.test_plots import confusion_data, reliability_data
+from search.report.why import mistakes_text, why_text
+from search.report.winner_plots import shared_runs
+from search.verdicts import default_won_text
 
 _KEY_PARAMS = 5
 _MAX_STEPS = 3
+_FEW_TRIALS = 20  # importances of fewer change with every trial more
 _PLAIN_ORDER = ("optimizer", "lr", "batch_size", "augment_strength", "freeze", "weight_decay")
+_ANCHORS = {
+    "Best model": "winner",
+    "Why this one": "search",
+    "Test accuracy": "test",
+    "What it gets wrong": "plot-confused_pairs",
+    "Is tuning worth it here?": "test",
+    "Trade-offs": "plot-pareto",
+    "What mattered": "plot-importance",
+}
 _EVALUATOR_NAMES = {"fanova": "f-ANOVA", "ped_anova": "PED-ANOVA"}
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the answer: a short label, the sentence, and whether it still has no answer."""
+    """One line of the answer: a short label, the sentence, and whether it still has no answer.
+
+    `anchor` is the place on the page that tells more, "" for none.
+    """
 
     label: str
     text: str
     missing: bool = False
+    anchor: str = ""
 
 
 def answer_lines(files: StudyFiles) -> list[Line]:
-    """Say which model is best, how good it is, whether searching paid, what mattered, what next."""
-    return [
+    """Say which model is best and why, how good it is, whether searching paid, what mattered."""
+    why, mistakes = why_text(files), mistakes_text(files)
+    lines = [
         _best_line(files),
         _test_line(files),
+        *([Line("Why this one", why)] if why else []),
+        *([Line("What it gets wrong", mistakes)] if mistakes else []),
         _default_line(files),
         *_trade_off_line(files),
         _importance_line(files),
         Line("Next", " ".join(next_steps(files)), missing=files.at_work),
     ]
+    return [replace(line, anchor=_ANCHORS.get(line.label, "")) for line in lines]
 
 
 def winner_params(files: StudyFiles) -> dict[str, Any]:
@@ -99,7 +120,8 @@ def _default_line(files: StudyFiles) -> Line:
         answer = str(comparison.get("worth_it") or "").capitalize()
         return Line(label, f"{answer}: {text[0].lower()}{text[1:]}" if answer else text)
     if confirm.get("winner") == "default recipe":
-        return Line(label, "No: the default recipe won, no trial of the search beat it.")
+        text = default_won_text(section(files.summary, "trials"))
+        return Line(label, f"{text[0].upper()}{text[1:]}.")
     mean, default = confirm.get("mean"), confirm.get("default_mean")
     if not is_number(mean) or not is_number(default):
         return Line(label, "Not compared: the default recipe was not trained again.", True)
@@ -132,7 +154,15 @@ def remarks(files: StudyFiles, section_id: str) -> tuple[list[str], list[str]]:
     """Return what the figures of a section must be read with, and what there is to say of them."""
     if section_id == "winner":
         text = section(section(files.summary, "confirm"), "optimism").get("text")
-        return [], [_sentence(text)] if text else []
+        shared, runs = shared_runs(files), files.confirm.dropna(subset=["value"])
+        told = [_sentence(text)] if text else []
+        if 0 < len(shared) < len(runs):
+            seeds = count_text(shared["seed"].nunique(), "seed")
+            told.append(
+                f"Compared over the {seeds} that every candidate was trained with; below "
+                "are all trainings, also those of a round that was cut short."
+            )
+        return [], told
     if section_id != "test":
         return [], []
     texts = [section(files.metrics, key).get("text") for key in ("runner_up", "calibration")]
@@ -163,7 +193,9 @@ def _importance_line(files: StudyFiles) -> Line:
     ]
     same = len({top[0][0] for top in tops.values()}) == 1
     join = "; " if same else "; but among the best trials "
-    return Line("What mattered", join.join(parts) + ".")
+    valued = int(files.trials["best_value"].notna().sum())
+    rough = "" if valued >= _FEW_TRIALS else f" Rough: from {count_text(valued, 'trial')} only."
+    return Line("What mattered", join.join(parts) + "." + rough)
 
 
 def next_steps(files: StudyFiles) -> list[str]:

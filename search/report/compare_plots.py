@@ -27,6 +27,7 @@ from search.report.style import (
 )
 
 Floats = NDArray[np.float64]
+NO_IMPORTANCES = "There are no parameter importances: they need more trials that ended."
 _EVALUATORS = {"fanova": "f-ANOVA: over the whole space", "ped_anova": "PED-ANOVA: among the best"}
 
 
@@ -41,9 +42,7 @@ class Importance:
 def importance_data(files: StudyFiles, limit: int = 16) -> Importance:
     """Line up both evaluators' shares by parameter."""
     if files.importance.empty:
-        raise NothingToShowError(
-            "There are no parameter importances: they need more trials that ended."
-        )
+        raise NothingToShowError(NO_IMPORTANCES)
     wide = files.importance.pivot_table(
         index="parameter", columns="evaluator", values="importance", aggfunc="first"
     )

@@ -181,8 +181,8 @@ def draw_confidence(data: Confidence) -> Figure:
             at = (data.answered[k], data.accuracy[k])
             right.plot(*at, "o", color=INK, ms=6)
             right.annotate(
-                f"≥ {100 * threshold:.0f} %", at, (4, -16), textcoords="offset points",
-                fontsize=8, ha="center",
+                f"≥ {100 * threshold:.0f} %", at, (-5, -11), textcoords="offset points",
+                fontsize=8, ha="right",
             )  # fmt: skip
     room = max(1.0 - float(data.accuracy.min()), 0.02)
     right.set_ylim(1.0 - 1.15 * room, 1.0 + 0.04 * room)

@@ -94,10 +94,11 @@ PLOTS: tuple[Plot[StudyFiles], ...] = (
          "Pruned trials count with what they had reached when they were stopped.",
          _groups("optimizer")),
     Plot("parallel", "search",
-         "The most important parameters; dark lines are the best trials.",
+         "The most important parameters, where that is known; dark lines are the best trials.",
          lambda f: param_plots.draw_parallel(param_plots.parallel_data(f))),
     Plot("slices", "search",
-         "Where along each parameter the good trials lie, the most important parameter first.",
+         "Where along each parameter the good trials lie, the most important first where that is "
+         "known.",
          lambda f: param_plots.draw_slices(param_plots.slice_data(f))),
     Plot("contour", "search",
          "The two most important parameters together: each place shows the mean of the trials near "
@@ -165,6 +166,10 @@ PLOTS: tuple[Plot[StudyFiles], ...] = (
          "Wrong, and sure of it: the mistakes to look at first. A wrong label, or the wrong part "
          "of the picture?",
          _cam("confident_wrong"), photos=True),
+    Plot("cam_confused_pair", "explanations",
+         "The pairs of classes mixed up most often, in the order of the table of confusions; an "
+         "image of each direction side by side, where there is one.",
+         _cam("confused_pair"), photos=True),
 )  # fmt: skip
 
 

@@ -77,8 +77,9 @@ def _grouped(
                 "mean_seconds": group["seconds"].mean(),
             }
         )
-    if not rows:
-        raise NothingToShowError("No trial used them.")
+    if len(rows) < 2:
+        text = "No trial used them." if not rows else "Trials that used it had the same value."
+        raise NothingToShowError(text)
     frame = pd.DataFrame(rows).sort_values("best", ascending=not files.maximize)
     ends = ("median_low", "median_high")
     found = frame[["median", *ends]].set_axis(["value", "low", "high"], axis="columns")

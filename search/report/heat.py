@@ -17,7 +17,7 @@ from search.report.load import NothingToShowError, StudyFiles
 from search.report.style import GREY, new_figure
 from search.report.table import Table
 
-NO_MAPS = "No predictions were explained: test/cam is empty."
+_NO_MAPS = "No predictions were explained: test/cam is empty."
 _COLUMNS = 8
 
 
@@ -51,7 +51,7 @@ def attention_data(files: StudyFiles) -> list[ClassHeat]:
                 ClassHeat(str(row.get("class", "")), int(row.get("num_images") or 0), grid, rim)
             )
     if not found:
-        raise NothingToShowError(NO_MAPS)
+        raise NothingToShowError("The maps were not averaged by class." if files.cam else _NO_MAPS)
     return sorted(found, key=lambda one: one.name)
 
 
@@ -64,7 +64,7 @@ def draw_attention(classes: list[ClassHeat]) -> Figure:
         axes.imshow(one.grid, cmap="inferno", vmin=0, vmax=1, interpolation="bilinear")
         rim = "" if one.rim_share is None else f", rim {100 * one.rim_share:.0f} %"
         axes.set_title(
-            f"{short(one.name, 17)}\n{one.num_images} images{rim}",
+            f"{short(one.name, 15)}\nn = {one.num_images}{rim}",
             fontsize=7.5,
             fontweight="normal",
             color=GREY,
@@ -98,7 +98,7 @@ def faithfulness(files: StudyFiles) -> Table:
             }
         )
     if not rows:
-        raise NothingToShowError(NO_MAPS)
+        raise NothingToShowError("The maps were not put to the test." if files.cam else _NO_MAPS)
     return Table(
         "faithfulness",
         "How far the heat maps can be believed",

@@ -16,7 +16,8 @@ from search.report.format import is_number, short
 from search.report.load import NothingToShowError, StudyFiles
 from search.report.style import BLUE, GREY, VERMILION, new_figure
 
-GROUPS = {"right": "right", "wrong": "wrong", "confident_wrong": "wrong and sure of it"}
+GROUPS = {"right": "right", "wrong": "wrong", "confident_wrong": "wrong and sure of it",
+          "confused_pair": "wrong, of a confused pair"}  # fmt: skip
 _MAPS = ("heat", "contrast")
 _MAX_PER_GROUP = 8
 _SIDE_PX = 256  # a cell is about 2 inches wide: more pixels would only make the page heavier
@@ -35,6 +36,7 @@ class Explained:
     confidence: float | None
     under: str
     rather_than: str
+    mixed_up: str = ""
 
 
 def explained_data(files: StudyFiles, *groups: str) -> list[Explained]:
@@ -64,7 +66,16 @@ def _explained(folder: Path, row: dict[str, Any]) -> Explained:
         confidence=float(confidence) if is_number(confidence) else None,
         under=_under(row),
         rather_than=str(row.get("rather_than", "")),
+        mixed_up=_mixed_up(row),
     )
+
+
+def _mixed_up(row: dict[str, Any]) -> str:
+    """Say of an image of a confused pair how many mistakes are like it, and how many opposite."""
+    counts = row.get("mixed_up")
+    if row.get("group") != "confused_pair" or not isinstance(counts, list) or len(counts) != 2:
+        return ""
+    return f"{counts[0]} like it, {counts[1]} the other way\n"
 
 
 def _under(row: dict[str, Any]) -> str:
@@ -78,32 +89,51 @@ def _under(row: dict[str, Any]) -> str:
     return f"{method}, {100 * share:.0f} % on the\nobject ({100 * area:.0f} % of the area)"
 
 
-def caption(item: Explained) -> str:
-    """Write what was said of an image, on two lines."""
+def caption(item: Explained, room: int = 32) -> str:
+    """Write what was said of an image, on two lines; for a confused pair, how often, above.
+
+    Args:
+        room: Characters that a line has.
+    """
     sure = f" ({100 * item.confidence:.0f} %)" if item.confidence is not None else ""
     if item.label == item.predicted:
-        return f"{short(item.label, 24)}\nright{sure}"
-    return (
-        f"true: {short(item.label, 22)}\nsaid: {short(item.predicted, 22 - len(sure) // 2)}{sure}"
-    )
+        return f"{short(item.label, room)}\nright{sure}"
+    label, said = short(item.label, room - 6), short(item.predicted, room - 6 - len(sure))
+    return f"{item.mixed_up}true: {label}\nsaid: {said}{sure}"
 
 
 def draw_explained(items: list[Explained]) -> Figure:
     """Draw image, heat map and contrast beside each other, two images a row."""
-    rows = math.ceil(len(items) / 2)
+    places = _in_rows(items)
+    rows = math.ceil(len(places) / 2)
     figure = new_figure(0.5 + 1.75 * rows)
     cells = figure.subplots(rows, 6, squeeze=False).reshape(-1, 3)
-    for (left, middle, right), item in zip(cells, items, strict=False):
+    for (left, middle, right), item in zip(cells, places, strict=False):
+        if item is None:
+            for axes in (left, middle, right):
+                axes.remove()
+            continue
         _show(left, item.image)
-        _caption(left, item)
+        _caption(left, caption(item, 23), item, 7)
         _show_map(middle, item.heat, item.under)
         than = f"rather than\n{short(item.rather_than, 22)}"
         _show_map(right, item.contrast, than if item.contrast else "")
-    for axes in cells[len(items) :].flat:
+    for axes in cells[len(places) :].flat:
         axes.remove()
     kind = " and ".join(dict.fromkeys(GROUPS.get(item.group, item.group) for item in items))
     figure.suptitle(f"Predictions that were {kind}: the test image, and where the evidence lay")
     return figure
+
+
+def _in_rows(items: list[Explained]) -> list[Explained | None]:
+    """Let each confused pair begin a row of two, leaving a place free where it has one image."""
+    placed: list[Explained | None] = []
+    for item, before in zip(items, [None, *items], strict=False):
+        is_pair = before and {before.label, before.predicted} == {item.label, item.predicted}
+        if item.mixed_up and len(placed) % 2 and not is_pair:
+            placed.append(None)
+        placed.append(item)
+    return placed
 
 
 def _show_map(axes: Axes, path: Path | None, under: str) -> None:
@@ -123,7 +153,7 @@ def draw_gallery(items: list[Explained]) -> Figure:
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes, item in zip(grid.flat, items, strict=False):
         _show(axes, item.image)
-        _caption(axes, item)
+        _caption(axes, caption(item), item, 8)
     for axes in grid.flat[len(items) :]:
         axes.remove()
     kind = "right" if items[0].label == items[0].predicted else "wrong"
@@ -131,9 +161,9 @@ def draw_gallery(items: list[Explained]) -> Figure:
     return figure
 
 
-def _caption(axes: Axes, item: Explained) -> None:
+def _caption(axes: Axes, text: str, item: Explained, size: float) -> None:
     colour = BLUE if item.label == item.predicted else VERMILION
-    axes.set_title(caption(item), fontsize=8, fontweight="normal", color=colour)
+    axes.set_title(text, fontsize=size, fontweight="normal", color=colour)
 
 
 def _show(axes: Axes, path: Path) -> None:

@@ -6,9 +6,9 @@ import math
 import shlex
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from search.errors import ResultsError
 from search.records import TrialState, write_text
-from search.report.answer import answer_lines, remarks
+from search.report.answer import answer_lines
 from search.report.best_space import write_best_space
 from search.report.data_files import data_of_study
 from search.report.data_report import write_data_report
@@ -27,59 +27,19 @@ from search.report.format import count_text, number_text, seconds_text
 from search.report.group_tables import by_parameter, categorical
 from search.report.ledger_tables import RUNNING
 from search.report.load import StudyFiles, read_study, section
+from search.report.page_parts import Part, parts_of_page
 from search.report.table import Table, TableView, write_tables
 from search.report.tables import TABLES
 from search.report.trial_data import trial_data
 from search.report.under_way import UnderWay, read_under_way, running_table
 from search.results import ResultsFolder
 
-_SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    (
-        "search",
-        "Search",
-        (
-            "leaderboard",
-            "by_lr_and_batch_size",
-            "pareto",
-            "importance",
-            "rungs",
-            "infeasible",
-            "failures",
-            "time",
-            "cost",
-        ),
-    ),
-    ("winner", "Winner", ("best_params", "confirm")),
-    (
-        "test",
-        "Test",
-        ("test_metrics", "comparisons", "calibration", "per_class", "confusions", "top_losses"),
-    ),
-    ("explanations", "Explanations", ("faithfulness",)),
-    ("data", "Data", ("problems", "class_counts")),
-)
-_DATA_PAGE = "../data/index.html"
 _SHOWN_ROWS = {"trials": None, "leaderboard": 10}  # rows on the page; files hold all
 _LIVE_PLOTS = tuple(
     plot
     for plot in PLOTS
     if plot.name in ("history", "learning_curves", "by_backbone", "timeline", "confirm")
 )
-
-
-@dataclass(frozen=True)
-class Part:
-    """One section of the page."""
-
-    id: str
-    title: str
-    plots: list[Drawn] = field(default_factory=list)
-    tables: list[TableView] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-    page: str = ""  # more about it, relative to the report
-    cautions: list[str] = field(default_factory=list)  # what its figures must be read with
-    told: list[str] = field(default_factory=list)
 
 
 def write_report(results: ResultsFolder, *, at_work: bool = False) -> Path:
@@ -111,7 +71,7 @@ def _write(files: StudyFiles, draw: Callable[[Path], dict[str, list[Drawn]]]) ->
     try:
         drawn = draw(plots)
         views, reasons = write_tables(_makers(files, under_way), tables, _SHOWN_ROWS)
-        parts = _parts(files, drawn, views, reasons)
+        parts = parts_of_page(files, drawn, views, reasons)
         page = report / "index.html"
         write_text(page, _render(files, parts, views, under_way, write_best_space(files)))
         _remove_stale(plots, {plot.name for made in drawn.values() for plot in made if plot.uri})
@@ -156,34 +116,6 @@ def _makers(files: StudyFiles, under_way: UnderWay | None) -> dict[str, Callable
     return makers | {f"by_{name}": partial(by_parameter, files, name) for name in names}
 
 
-def _parts(
-    files: StudyFiles,
-    drawn: dict[str, list[Drawn]],
-    views: dict[str, TableView],
-    reasons: dict[str, tuple[str, bool]],
-) -> list[Part]:
-    """Sort plots, tables and what is missing into the sections of the page."""
-    parts = []
-    for ident, title, names in _SECTIONS:
-        plots = drawn.get(ident, [])
-        wanted = list(names)
-        if ident == "search":
-            wanted[1:1] = [f"by_{name}" for name in categorical(files)] if len(files.trials) else []
-        why = [(p.missing, p.failed) for p in plots if p.missing]
-        why += [reasons[name] for name in wanted if name in reasons]
-        notes = dict.fromkeys(text for text, failed in why if not (failed or files.at_work))
-        failures = dict.fromkeys(text for text, failed in why if failed)
-        shown = [p for p in plots if p.uri]
-        tables = [views[name] for name in wanted if name in views]
-        page = _DATA_PAGE if ident == "data" and shown else ""
-        if files.at_work and not (shown or tables or failures):
-            continue  # its stage is still to come
-        cautions, told = remarks(files, ident)
-        texts = list(notes), list(failures), page, cautions, told
-        parts.append(Part(ident, title, shown, tables, *texts))
-    return parts
-
-
 def _render(
     files: StudyFiles,
     parts: list[Part],
@@ -206,12 +138,18 @@ def _render(
         # While it runs, what has no answer yet needs no line.
         answer=[line for line in answer_lines(files) if not (files.at_work and line.missing)],
         parts=parts,
+        anchors={part.id for part in parts}
+        | {f"plot-{plot.name}" for part in parts for plot in part.plots},
         trials=views.get("trials"),
         fixed=_fixed(files),
         command=_command(files),
         rebuild=f"python -m search.report {_shown(files.folder.root)}",
+        use=f"python -m search.predict --model {_shown(files.folder.export)} photo.jpg"
+        if (files.folder.export / "model.json").is_file() and not files.at_work
+        else "",
         best_missing=best_missing,
-        train_best=f"python -m search.run --space {_shown(files.folder.report / 'best.yaml')}",
+        train_best=f"python -m search.run --space {_shown(files.folder.report / 'best.yaml')}"
+        + _weights(files),
         data=trial_data(files) if "trials" in views else {},
         metric=files.metric,
         facts=_facts(files),
@@ -270,6 +208,17 @@ def _fixed(files: StudyFiles) -> list[tuple[str, str]]:
 
 def _command(files: StudyFiles) -> str:
     return str(files.summary.get("command") or files.environment.get("command") or "")
+
+
+def _weights(files: StudyFiles) -> str:
+    """Return the study's own --weights, which no space file holds, as it was given; "" if not."""
+    try:
+        words = shlex.split(_command(files))
+    except ValueError:  # an open quote: the record was damaged
+        return ""
+    given = [value for word, value in pairwise(words) if word == "--weights"]
+    given += [word.partition("=")[2] for word in words if word.startswith("--weights=")]
+    return f" --weights {shlex.quote(given[-1])}" if given else ""
 
 
 def _shown(path: Path) -> str:

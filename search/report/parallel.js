@@ -1,5 +1,6 @@
 // Parallel coordinates: one line a trial. Hover or arrow keys read a line, a click opens its trial,
-// dragging along an axis keeps what lies in the range, here and in the table.
+// dragging along an axis keeps what lies in the range, here and in the table. By keyboard the two
+// ends of a range are sliders.
 
 (() => {
   const figure = find("plot-parallel");
@@ -10,10 +11,10 @@
 
   const picture = draw("svg", { height: HEIGHT, tabindex: 0, role: "group", "aria-label":
     "Parallel coordinates of the trials. Arrow keys read one trial after the other, the best first; Enter opens it." });
-  const layers = ["faint", "lines", "axes", "ranges", "reading"].map(name => draw("g", { class: name }));
-  const [faintLayer, lineLayer, axisLayer, rangeLayer, readingLayer] = layers;
+  const layers = ["faint", "lines", "axes", "ranges", "handles", "reading"].map(name => draw("g", { class: name }));
+  const [faintLayer, lineLayer, axisLayer, rangeLayer, handleLayer, readingLayer] = layers;
   picture.append(...layers);
-  const HINT = "Drag along an axis to keep a range, in the table too. Point at a line to read it, click it to open its trial.";
+  const HINT = "Drag along an axis to keep a range, in the table too (by keyboard: Tab to its ends, arrows move one, Escape lets go). Point at a line to read it, click it to open its trial.";
   const chips = make("p", { class: "chips" });
   const note = make("p", { class: "soft" });
   const readout = make("p", { class: "readout", "aria-live": "polite" });
@@ -41,7 +42,7 @@
 
   const ticksOf = axis => {
     if (axis.levels) return axis.levels.map((level, k) => [k, level]);
-    const text = value => (axis.name ? numberText(value) : study.metric.share ? numberText(100 * value) : numberText(value));
+    const text = value => (axis.name ? numberText(value) : study.metric.share ? `${numberText(100 * value)}\u00a0%` : numberText(value));
     if (axis.few) return axis.few.map(value => [value, text(value)]);
     let ticks = ticksBetween(axis.low, axis.high, 5);
     if (axis.log) {
@@ -58,7 +59,8 @@
     x = axes.map((_, k) => LEFT + k * gap);
     picture.setAttribute("width", width);
     axisLayer.replaceChildren(...axes.flatMap((axis, k) => {
-      const title = short(axis.name ? axis.title : study.metric.share ? `${axis.title} (%)` : axis.title, Math.floor((k === 0 ? 0.78 : 0.95) * gap / 8.2));
+      const room = k === axes.length - 1 ? gap + RIGHT - 18 - Math.min(8.2 * axes[k - 1].title.length, 0.95 * gap) / 2 : (k === 0 ? 0.78 : 0.95) * gap;
+      const title = short(axis.title, Math.floor(room / 8));
       const anchor = k === 0 ? "start" : k === axes.length - 1 ? "end" : "middle";
       const at = k === 0 ? x[k] - LEFT + 4 : k === axes.length - 1 ? width - 6 : x[k];
       const ticks = evenly(ticksOf(axis), 24).map(([value, text]) => titled(
@@ -90,6 +92,7 @@
       return range ? [draw("rect", { x: x[k] - 7, width: 14, y: y(Math.min(1, range[1])),
         height: Math.max(2, (Math.min(1, range[1]) - Math.max(0, range[0])) * tall) })] : [];
     }));
+    handles.forEach(placeHandle);
     chips.replaceChildren(...rangeButtons());
     const part = best < kept.length ? ` Drawn are the ${best} best and ${(shown.length - best)} of the other ${(kept.length - best).toLocaleString("en")}, evenly chosen: keep a range to see more of it.` : "";
     const of = isFiltered() ? `${kept.length.toLocaleString("en")} of ` : "";
@@ -104,7 +107,7 @@
     readingLayer.replaceChildren(...both.map(other => draw("path", { d: pathOf(heightsOf(other)) })));
     picture.classList.toggle("busy", trial >= 0);
     if (trial < 0) {
-      readout.textContent = HINT;
+      if (readout.textContent !== HINT) readout.textContent = HINT; // told aloud when it changes
       return;
     }
     const texts = axes.map(axis => {
@@ -132,6 +135,57 @@
     return found;
   };
 
+  // The heights at which the end of a range may stand: each level, or steps of a twentieth.
+  const stopsOf = axis => {
+    const { levels, few, floor } = axis;
+    const heights = levels ? levels.map((_, k) => axis.heightOf(k)) : few ? few.map(axis.heightOf)
+      : Array.from({ length: 21 }, (_, k) => floor + ((1 - floor) * k) / 20);
+    return [...(axis.unused ? [0] : []), ...heights].sort((a, b) => a - b);
+  };
+  const endOf = ({ axis, stops, end }) =>
+    Math.max(stops[0], Math.min(stops.at(-1), view.ranges[axis.name]?.[end] ?? (end ? stops.at(-1) : stops[0])));
+  const endText = (axis, height) => {
+    if (axis.unused && height < axis.floor / 2) return "not used";
+    if (axis.levels) return axis.levels.findLast((_, k) => axis.heightOf(k) <= height + 1e-9) ?? axis.levels[0];
+    return axis.name ? numberText(axis.valueAt(height)) : metricText(study.metric, axis.valueAt(height));
+  };
+  const placeHandle = handle => {
+    const { axis, end, mark } = handle, height = endOf(handle), at = x[axes.indexOf(axis)];
+    mark.setAttribute("d", `M${at} ${y(height)}l-9 ${end ? -11 : 11}h18z`);
+    mark.setAttribute("aria-valuenow", Math.round(100 * height));
+    mark.setAttribute("aria-valuetext", endText(axis, height));
+    mark.classList.toggle("set", axis.name in view.ranges);
+  };
+  const moveEnd = (handle, steps) => {
+    const { axis, stops, end } = handle, height = endOf(handle);
+    const above = stops.filter(stop => stop > height + 1e-9), below = stops.filter(stop => stop < height - 1e-9);
+    const next = steps > 0 ? above[Math.min(steps, above.length) - 1] : below.at(Math.max(steps, -below.length));
+    if (next === undefined) return;
+    const other = endOf({ axis, stops, end: 1 - end });
+    const range = end ? [other, Math.max(next, other)] : [Math.min(next, other), other];
+    if (range[0] <= stops[0] && range[1] >= stops.at(-1)) delete view.ranges[axis.name];
+    else view.ranges[axis.name] = range;
+    refresh();
+  };
+  const handles = axes.flatMap(axis => [0, 1].map(end => {
+    const mark = draw("path", { class: "handle", tabindex: 0, role: "slider", "aria-orientation": "vertical",
+      "aria-valuemin": 0, "aria-valuemax": 100, "aria-label": `${end ? "Highest" : "Lowest"} ${axis.title} kept` });
+    const handle = { axis, end, mark, stops: stopsOf(axis) };
+    mark.addEventListener("keydown", event => {
+      const all = handle.stops.length;
+      const steps = { ArrowUp: 1, ArrowRight: 1, ArrowDown: -1, ArrowLeft: -1, PageUp: 4, PageDown: -4, Home: -all, End: all }[event.key];
+      if (event.key === "Escape" && axis.name in view.ranges) {
+        delete view.ranges[axis.name];
+        refresh();
+      } else if (steps) moveEnd(handle, steps);
+      else return;
+      event.preventDefault();
+      event.stopPropagation(); // an open trial stays open
+    });
+    return handle;
+  }));
+  handleLayer.append(...handles.map(({ mark }) => mark));
+
   let waiting = false;
   const later = action => { // at most once a frame
     if (waiting) return;
@@ -140,7 +194,10 @@
   };
   const dragRange = (event, strip, axis) => {
     const heightAt = at => (bottom - (at.clientY - picture.getBoundingClientRect().top)) / tall;
-    const from = heightAt(event), begin = event.clientY;
+    const ends = view.ranges[axis.name] ?? [], begin = event.clientY;
+    // Taken at one end of a range, the other one stays.
+    const held = ends.findIndex(end => Math.abs(end - heightAt(event)) * tall < REACH / 2);
+    const from = held < 0 ? heightAt(event) : ends[1 - held];
     event.preventDefault();
     strip.setPointerCapture(event.pointerId);
     strip.onpointermove = at => {
@@ -163,6 +220,7 @@
   });
   picture.addEventListener("focus", () => { if (picture.matches(":focus-visible") && reading < 0) read(shown[0] ?? -1); });
   picture.addEventListener("keydown", event => {
+    if (event.target !== picture) return; // a handle's own
     const place = shown.indexOf(reading), last = shown.length - 1;
     const next = { ArrowRight: place + 1, ArrowDown: place + 1, ArrowLeft: place - 1, ArrowUp: place - 1, Home: 0, End: last }[event.key];
     if (event.key === "Enter" && reading >= 0) view.show(reading, picture);

@@ -74,6 +74,8 @@ def pareto(files: StudyFiles) -> Table:
     if not chosen:
         raise NothingToShowError(_UNMEASURED)
     goals = files.goals
+    if len(chosen) == 1 and len(goals.objectives) == 1:
+        raise NothingToShowError(f"Trial {chosen[0]} is the best in value, speed and size at once.")
     names = list(dict.fromkeys([o.metric for o in goals.trade_off] + list(FOOTPRINT_METRICS)))
     rows = files.trials.set_index("number")
     frame = pd.DataFrame(
@@ -123,6 +125,12 @@ def trade_off_data(files: StudyFiles) -> TradeOffs:
     kept = {n: row for n, row in figures.items() if {files.metric, *COSTS} <= row.keys()}
     if not kept:
         raise NothingToShowError(_UNMEASURED)
+    if (
+        not files.goals.constraints
+        and all(len({row[name] for row in kept.values()}) == 1 for name in COSTS)
+        and len(kept) > 1
+    ):
+        raise NothingToShowError("All complete trials have the same latency and size.")
     value = np.array([row[files.metric] for row in kept.values()])
     best = Objective(files.metric, files.goals.direction)
     panels = []

@@ -53,7 +53,7 @@ const makeAxis = (name, title, values, { levels, log = false, gap = true }) => {
   };
   const heights = values.map(value => (value !== null ? heightOf(value) : gap ? 0 : null));
   const distinct = [...new Set(known)], few = distinct.length <= 6 && name ? distinct : null;
-  return { name, title, levels, few, log, unused, low: valueAt(floor), high: valueAt(1), heightOf, valueAt, heights };
+  return { name, title, levels, few, log, unused, floor, low: valueAt(floor), high: valueAt(1), heightOf, valueAt, heights };
 };
 const axes = (study.axes ?? []).map(name => {
   const param = study.params.find(other => other.name === name);
@@ -64,11 +64,11 @@ if (axes.length)
 
 // What is chosen: the words of the filter, a range of heights by axis, the sorted column.
 const memory = `seed-search ${location.pathname}`;
-const view = { words: "", ranges: {}, sort: "", up: true, matching: [], open: -1 };
+const view = { words: "", ranges: {}, sort: "", up: true, all: false, matching: [], open: -1 };
 const drawn = []; // functions to call when it changes
 try {
-  const { words = "", ranges = {}, sort = "", up = true } = JSON.parse(sessionStorage.getItem(memory) ?? "{}");
-  Object.assign(view, { words, ranges, sort, up });
+  const { words = "", ranges = {}, sort = "", up = true, all = false } = JSON.parse(sessionStorage.getItem(memory) ?? "{}");
+  Object.assign(view, { words, ranges, sort, up, all });
 } catch { /* without storage nothing is remembered */ }
 for (const name of Object.keys(view.ranges))
   if (!axes.some(axis => axis.name === name)) delete view.ranges[name];
@@ -80,13 +80,13 @@ const rangesHold = trial => axes.every(axis => {
 });
 
 const refresh = () => {
-  const { words, ranges, sort, up } = view;
+  const { words, ranges, sort, up, all } = view;
   view.matching = [];
   for (let trial = 0; trial < numTrials; trial += 1)
     if (rangesHold(trial) && wordsHold(trial)) view.matching.push(trial);
   for (const redraw of drawn) redraw();
   try {
-    sessionStorage.setItem(memory, JSON.stringify({ words, ranges, sort, up }));
+    sessionStorage.setItem(memory, JSON.stringify({ words, ranges, sort, up, all }));
   } catch { /* as above */ }
 };
 

@@ -55,6 +55,10 @@ class Table:
             return seconds_text(value)
         if column == "num_parameters":
             return count_of_parameters(value)
+        if column == "mcnemar_p" and is_number(value) and float(value) < 0.001:
+            return "< 0.001"
+        if column == "peak_memory_mb" and is_number(value):
+            return f"{float(value):,.0f}"
         return metric_text(kind, value) if kind else number_text(value)
 
 
@@ -75,12 +79,15 @@ def column_title(table: Table, column: str) -> str:
     plain = {"number": "trial", "epochs_run": "epochs", "fanova": "f-ANOVA", "f1": "F1",
              "ped_anova": "PED-ANOVA", "best_epoch": "best epoch", "latency_ms": "latency (ms)",
              "num_parameters": "parameters", "model_mb": "size (MB)", "mcnemar_p": "McNemar p",
-             "f1_interval": "F1 interval"}  # fmt: skip
+             "auc": "AUC", "seconds": "time", "mean_seconds": "mean time",
+             "peak_memory_mb": "memory (MB)", "share_of_true": "share of its class"}  # fmt: skip
     if column in table.titles:
         return table.titles[column]
     if column == "best_value":
         return metric_title(table.kinds[column])
-    return plain.get(column) or column.removeprefix("params.").replace("_", " ")
+    if column.startswith("params."):
+        return column.removeprefix("params.").replace("_", " ")
+    return plain.get(column) or column.removeprefix("num_").replace("_", " ")
 
 
 def write_table(table: Table, folder: Path) -> None:

@@ -10,6 +10,8 @@ import pandas as pd
 
 from search.goals import FOOTPRINT_METRICS
 from search.records import TrialState
+from search.report.compare_plots import NO_IMPORTANCES
+from search.report.format import number_text
 from search.report.group_tables import by_lr_and_batch_size, rung_table
 from search.report.heat import faithfulness
 from search.report.load import NothingToShowError, StudyFiles, section
@@ -32,7 +34,7 @@ _NO_TRIALS = "No trial was recorded."
 
 
 def leaderboard(files: StudyFiles) -> Table:
-    """The 20 best trials, complete ones first, with the parameters that were varied."""
+    """The 20 best trials, complete ones first, with what tells them apart."""
     _some(files.trials, _NO_TRIALS)
     ranked = files.ranked()
     allowed = ranked["best_value"].notna() & (ranked["state"] != TrialState.INFEASIBLE.value)
@@ -43,7 +45,9 @@ def leaderboard(files: StudyFiles) -> Table:
     columns += [name for name in FOOTPRINT_METRICS if ranked[name].notna().any()]
     frame = ranked[[*columns, *(f"params.{name}" for name in files.varied())]]
     frame.insert(0, "rank", range(1, len(frame) + 1))
-    return Table("leaderboard", "Leaderboard", frame, _trial_kinds(files))
+    alike = [name for name in FOOTPRINT_METRICS if name in frame and frame[name].nunique() == 1]
+    hidden = tuple(alike) if len(frame) > 1 else ()
+    return Table("leaderboard", "Leaderboard", frame, _trial_kinds(files), hidden)
 
 
 def trials(files: StudyFiles) -> Table:
@@ -105,8 +109,7 @@ def best_params(files: StudyFiles) -> Table:
     several = given if isinstance(given, list) else [given]
     trainable = str(params.get("trainable", several[0]))
     known = TRAINABLES.get(trainable, {})
-    defaults = {"trainable": several[0]} | (default_params(trainable) if known else {})
-    defaults |= {k: v for k, v in section(files.summary, "dataset").items() if k == "size_px"}
+    defaults = _default_recipe(files, several[0])
     params = {name: value for name, value in params.items() if _has_effect(name, params, known)}
     order = [name for name in files.important() if name in params]
     names = [*order, *(name for name in params if name not in order)]
@@ -114,7 +117,23 @@ def best_params(files: StudyFiles) -> Table:
         {"parameter": name, "value": params[name], "default": defaults.get(name, "")}
         for name in names
     ]
-    return Table("best_params", "The winner's parameters", pd.DataFrame(rows, dtype=object))
+    rows.sort(key=lambda row: number_text(row["value"]) == number_text(row["default"]))
+    title = "The winner's parameters, first those that differ from the default recipe's"
+    frame = pd.DataFrame(rows, dtype=object)
+    return Table("best_params", title, frame, titles={"default": "default recipe"})
+
+
+def _default_recipe(files: StudyFiles, trainable: str) -> dict[str, Any]:
+    """Return the parameters of trial 0: those searched as written, the others as they are set."""
+    first = files.trials[files.trials["number"] == 0].head(1)
+    cells = {name: first[f"params.{name}"].iloc[0] for name in files.params if len(first)}
+    searched = {name: cell for name, cell in cells.items() if cell != ""}
+    trainable = searched.get("trainable", trainable)
+    known = TRAINABLES.get(trainable, {})
+    fixed = default_params(trainable) if known else {}
+    size = {k: v for k, v in section(files.summary, "dataset").items() if k == "size_px"}
+    recipe = {"trainable": trainable} | fixed | size | searched
+    return {name: value for name, value in recipe.items() if _has_effect(name, recipe, known)}
 
 
 def _has_effect(name: str, params: dict[str, Any], known: Mapping[str, Parameter]) -> bool:
@@ -130,7 +149,7 @@ def _has_effect(name: str, params: dict[str, Any], known: Mapping[str, Parameter
 
 def importance(files: StudyFiles) -> Table:
     """Both evaluators' shares, side by side."""
-    _some(files.importance, "There are no parameter importances.")
+    _some(files.importance, NO_IMPORTANCES)
     wide = files.importance.pivot_table(
         index="parameter", columns="evaluator", values="importance", aggfunc="first"
     )
@@ -166,7 +185,7 @@ def _reasons(files: StudyFiles, state: str, name: str, title: str, nothing: str)
         for _, group in failed.groupby(reason, sort=False)
     ]
     frame = pd.DataFrame(rows).sort_values("num_trials", ascending=False, kind="stable")
-    return Table(name, title, frame)
+    return Table(name, title, frame, titles={"num_trials": "how many"})
 
 
 def _listed(trials: list[int]) -> str:

@@ -10,6 +10,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from search.confusions import count_confusions
 from search.report.format import is_number, metric_text, short
 from search.report.load import NothingToShowError, StudyFiles, section
 from search.report.style import BLUE, GREY, INK, ORANGE, metric_axis, new_figure
@@ -44,10 +45,8 @@ def confusion_data(files: StudyFiles) -> Confusion:
         raise NothingToShowError(_NO_TEST)
     named = dict.fromkeys([*files.classes, *sorted({*table["label"], *table["predicted"]})])
     place = {name: k for k, name in enumerate(named)}
-    counts = np.zeros((len(place), len(place)), dtype=np.int64)
-    pairs = (table["label"].map(place).to_numpy(), table["predicted"].map(place).to_numpy())
-    np.add.at(counts, pairs, 1)
-    return Confusion(tuple(place), counts)
+    true, predicted = (table[name].map(place).to_numpy() for name in ("label", "predicted"))
+    return Confusion(tuple(place), count_confusions(true, predicted, len(place)))
 
 
 def draw_confusion_counts(data: Confusion) -> Figure:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from search.confusions import ranked_confusions
+from search.report.curve_plots import class_curves
 from search.report.format import interval_text, is_number, number_text
 from search.report.load import NothingToShowError, StudyFiles, section
 from search.report.table import Table
 from search.report.test_plots import confusion_data
+from search.statistics import auc_interval
 
 
 def test_metrics(files: StudyFiles) -> Table:
@@ -35,7 +38,7 @@ def test_metrics(files: StudyFiles) -> Table:
 
 
 def per_class(files: StudyFiles) -> Table:
-    """Precision, recall and F1 of every class, the weakest first."""
+    """Precision, recall and F1 of every class and the areas under its curves, the weakest first."""
     rows = [row for row in files.metrics.get("per_class") or () if isinstance(row, dict)]
     if not rows:
         raise NothingToShowError("The model was not tested yet, so there are no class scores.")
@@ -51,7 +54,33 @@ def per_class(files: StudyFiles) -> Table:
         frame[f"{name}_interval"] = [f"{100 * a:.0f} to {100 * b:.0f}" for a, b in pairs]
         frame[ends], hidden = found[ends], [*hidden, *ends]
     kinds = dict.fromkeys(("precision", "recall", "f1", *hidden), "recall")
-    return Table("per_class", "Scores per class, 95 % intervals", frame, kinds, tuple(hidden))
+    kinds |= {"auc": "auc", "average_precision": "recall"}
+    frame = frame.join(_areas(files, frame["class"]))
+    hidden += [name for name in ("auc_low", "auc_high") if name in frame]
+    titles = {name: "interval" for name in frame.columns if name.endswith("_interval")}
+    title = "Scores per class, 95 % intervals"
+    return Table("per_class", title, frame, kinds, tuple(hidden), titles)
+
+
+def _areas(files: StudyFiles, classes: pd.Series[str]) -> pd.DataFrame:
+    """Return the areas under the curves that are drawn of each class, blank where there is none."""
+    try:
+        curves = {curve.name: curve for curve in class_curves(files)}
+    except NothingToShowError:
+        return pd.DataFrame(index=classes.index)
+    known = classes[classes.isin([*curves])]
+    labels = files.predictions["label"]
+    auc = np.array([curves[name].auc for name in known])
+    positive = np.array([(labels == name).sum() for name in known], dtype=np.int64)
+    low, high = auc_interval(auc, positive, len(labels) - positive)
+    areas = {
+        "auc": auc,
+        "auc_interval": [f"{a:.2f} to {b:.2f}" for a, b in zip(low, high, strict=True)],
+        "auc_low": low,
+        "auc_high": high,
+        "average_precision": [curves[name].average_precision for name in known],
+    }
+    return pd.DataFrame(areas, known.index).reindex(classes.index)
 
 
 def comparisons(files: StudyFiles) -> Table:
@@ -100,17 +129,14 @@ def calibration(files: StudyFiles) -> Table:
 def confusions(files: StudyFiles) -> Table:
     """Pairs of classes that were mixed up, the most frequent first."""
     data = confusion_data(files)
-    off = data.counts * ~np.eye(len(data.classes), dtype=bool)
-    true, predicted = np.nonzero(off)
-    order = np.argsort(-off[true, predicted], kind="stable")
     rows = [
         {
             "true": data.classes[i],
             "predicted": data.classes[j],
-            "num_images": int(off[i, j]),
+            "num_images": int(data.counts[i, j]),
             "share_of_true": float(data.shares[i, j]),
         }
-        for i, j in zip(true[order], predicted[order], strict=True)
+        for i, j in ranked_confusions(data.counts)
     ]
     if not rows:
         raise NothingToShowError("Every test image was classified correctly.")

@@ -182,7 +182,9 @@ def cost_data(files: StudyFiles) -> pd.DataFrame:
 def cost(files: StudyFiles) -> Table:
     """What the trainings of the search and the confirmation cost, by how they ended."""
     kinds = {"seconds": "seconds", "share": "recall", "trainings": "text"}
-    return Table("cost", "What the trainings cost, summed over workers", cost_data(files), kinds)
+    titles = {"trainings": "what", "num_trainings": "trainings"}
+    title = "What the trainings cost, summed over workers"
+    return Table("cost", title, cost_data(files), kinds, titles=titles)
 
 
 def draw_time(files: StudyFiles) -> Figure:

@@ -6,10 +6,10 @@
   const SHOWN = 200; // rows at first: thousands take the browser a second at every change
   const body = table.tBodies[0], rows = [...body.rows];
   const heads = [...table.tHead.rows[0].cells], titles = heads.map(head => head.textContent.trim());
-  const names = titles.map(title => title.toLowerCase().replaceAll(" ", "_"));
+  const names = titles.map(title => title.toLowerCase().replace(/ \(.*\)$/, "").replaceAll(" ", "_"));
   const input = find("find"), found = find("found"), chips = find("ranges");
   const all = find("show-all"), clear = find("clear-filter");
-  let showAll = false, order = rows.map((_, trial) => trial);
+  let order = rows.map((_, trial) => trial);
 
   const keyOf = (trial, column) => {
     const cell = rows[trial].cells[column];
@@ -63,7 +63,7 @@
 
   const showRows = () => {
     const matching = new Set(view.matching), kept = order.filter(trial => matching.has(trial));
-    const shown = showAll ? kept : kept.slice(0, SHOWN);
+    const shown = view.all ? kept : kept.slice(0, SHOWN);
     body.replaceChildren(...shown.map(trial => rows[trial]));
     const of = isFiltered() ? `${kept.length.toLocaleString("en")} of ` : "";
     const first = shown.length < kept.length ? `, the first ${SHOWN} shown` : "";
@@ -87,7 +87,7 @@
     readWords();
     refresh();
   });
-  all.addEventListener("click", () => { showAll = true; showRows(); });
+  all.addEventListener("click", () => { view.all = true; refresh(); });
   clear.addEventListener("click", () => {
     Object.assign(view, { words: "", ranges: {}, sort: "", up: true });
     input.value = "";

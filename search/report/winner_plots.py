@@ -38,6 +38,13 @@ def winner_number(files: StudyFiles) -> int | None:
     return int(number) if number.isdigit() and not files.at_work else None
 
 
+def shared_runs(files: StudyFiles) -> pd.DataFrame:
+    """Return the fresh-seed runs of the seeds that every candidate has: these are compared."""
+    runs = files.confirm.dropna(subset=["value"])
+    counts = runs.groupby("seed")["candidate"].nunique()
+    return runs[runs["seed"].map(counts) == runs["candidate"].nunique()]
+
+
 @dataclass(frozen=True)
 class ConfirmScores:
     """Candidates, best mean first, with the value of every seed and that of the search (or NaN)."""

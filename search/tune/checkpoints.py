@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tempfile
 import zipfile
@@ -15,6 +16,7 @@ from search.tune.home import HERE, Home
 from search.tune.ledger import LedgerTrial
 
 CHECKPOINT = "checkpoint.pt"
+FULL_BYTES = 1_000_000  # a disk with less has no room for the next piece of a file
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,21 @@ class Checkpoints:
         """Have files written into a folder, each of which then replaces the trial's last one.
 
         Called in a worker, on any node.
+
+        Raises:
+            OSError: The disk is full, or fails; the files that were there stay.
         """
         here = self.home.is_here
         if here:
             self.of(number).mkdir(parents=True, exist_ok=True)
         # Beside its place: a folder of another disk would have it copied.
         with tempfile.TemporaryDirectory(dir=self.of(number) if here else None) as folder:
-            write(Path(folder))
+            try:
+                write(Path(folder))
+            except RuntimeError as error:  # torch has none of its own for a full disk
+                if shutil.disk_usage(folder).free < FULL_BYTES:
+                    raise OSError(errno.ENOSPC, "no space left on device") from error
+                raise
             for file in sorted(Path(folder).iterdir()):
                 target = self.of(number) / file.name
                 if here:

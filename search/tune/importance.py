@@ -9,11 +9,6 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.importance import (
-    FanovaImportanceEvaluator,
-    PedAnovaImportanceEvaluator,
-    get_param_importances,
-)
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, create_trial
 
@@ -34,6 +29,13 @@ def write_importance(results: ResultsFolder, ledger: Ledger, space: Space, seed:
     et al. 2023) what separates the best ones from the rest. Both judge by the best epoch seen, so
     stopped trials count too: on a small study the complete ones alone are too few to tell.
     """
+    # Imports scikit-learn: a second, which the first trial need not wait for.
+    from optuna.importance import (
+        FanovaImportanceEvaluator,
+        PedAnovaImportanceEvaluator,
+        get_param_importances,
+    )
+
     known = distributions(space)
     trials = _judged(ledger, known)
     rows: list[dict[str, Any]] = []

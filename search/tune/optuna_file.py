@@ -46,6 +46,7 @@ class OptunaFile:
         self._ledger = ledger
         self._distributions = distributions(space)
         self._notes = notes
+        self._num_known = 0
         self._storage = self._write_all(OptunaState.WAITING)
         self._study_id = self._storage.get_study_id_from_name(name)
 
@@ -83,7 +84,8 @@ class OptunaFile:
             self._storage = self._write_all(OptunaState.FAIL)
 
     def _start(self, trial: LedgerTrial) -> None:
-        known = self._storage.get_n_trials(self._study_id)
+        known = self._num_known
+        self._num_known = max(known, trial.number + 1)
         for number in range(known, trial.number + 1):
             state = OptunaState.RUNNING if number == trial.number else OptunaState.WAITING
             template = self._frozen(number, state)
@@ -112,6 +114,7 @@ class OptunaFile:
             storage.set_study_user_attr(study_id, key, value)
         for number in self._numbers():
             storage.create_new_trial(study_id, self._frozen(number, unfinished))
+        self._num_known = len(self._numbers())
         journal.write(self._path)
         self._path.with_name(self._path.name + ".lock").unlink(missing_ok=True)
         return storage

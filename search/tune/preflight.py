@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MAX_SIZES_TRIED = 4
 DROP_PATH_TRIED = 0.1
 NUM_IMAGES_LOADED = 24
+KEEPING_NOTHING = {"freeze": "none", "norm_statistics": "train"}
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,16 @@ class Backbone:
             verb = "trains" if self.costs[-1].train_seconds else "judges"
             parts.append(f"{verb} {low if low == high else f'{low} to {high}'} images/s")
         return ", ".join([*parts, *([self.mode] if self.mode else [])])
+
+    def trained_as(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Return complete params as they can be trained: random weights are not worth keeping.
+
+        A space that keeps early stages or statistics is written for pretrained weights; where
+        there are none, features that nobody ever trained would stay.
+        """
+        if self.weights and params["pretrained"]:
+            return params
+        return {name: KEEPING_NOTHING.get(name, value) for name, value in params.items()}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Backbone:
@@ -271,8 +282,8 @@ def missing_weights_warning(backbones: Sequence[Backbone], pretrained: Sequence[
     if not names:
         return ""
     return (
-        f"no pretrained weights for {', '.join(names)}: trained from random weights, and what "
-        "`freeze` keeps stays random (name a folder of <model>.safetensors with --weights)"
+        f"no pretrained weights for {', '.join(names)}: trained from random weights, all layers "
+        "whatever `freeze` says (name a folder of <model>.safetensors with --weights)"
     )
 
 

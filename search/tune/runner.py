@@ -82,6 +82,7 @@ class Runner:
         params = self.config.recipe_of(searched) | dict(searched)
         max_epochs = self.config.budget.max_epochs
         backbone = self.backbones[params["backbone"]]
+        params = backbone.trained_as(params)
         limits = [(limit.metric, limit.sign, limit.bound) for limit in self.config.constraints]
         return Request(
             number=number,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
+from bisect import insort
 from collections.abc import Container, Sequence
 from itertools import chain
 
 import numpy as np
-import torch
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -39,7 +39,31 @@ class SamplerMemory(InMemoryStorage):
 
     def __init__(self) -> None:
         super().__init__()
-        self._best_of_older: tuple[tuple[int, int], list[int]] = (0, -1), []
+        self._open: set[int] = set()
+        self._num_ended = 0
+        self._latest: list[int] = []  # of the ended ones, in number order
+        self._older: list[int] = []  # before those: what is complete, of one objective the best
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """Add a trial; see Optuna. All are of one study."""
+        trial_id = super().create_new_trial(study_id, template_trial)
+        trial = self.get_trial(trial_id)
+        if trial.state.is_finished():
+            self._count_ended(study_id, trial.number)
+        else:
+            self._open.add(trial.number)
+        return trial_id
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """Change a trial's state; see Optuna."""
+        is_set = super().set_trial_state_values(trial_id, state, values)
+        if is_set and state.is_finished():
+            study_id, number = self._trial_id_to_study_id_and_number[trial_id]
+            self._open.discard(number)
+            self._count_ended(study_id, number)
+        return is_set
 
     def get_all_trials(
         self,
@@ -48,27 +72,42 @@ class SamplerMemory(InMemoryStorage):
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
         """Return a study's trials in number order; if finished ones are asked for, a choice."""
-        trials = super().get_all_trials(study_id, deepcopy, states)
         if states is None or TrialState.COMPLETE not in states:
-            return trials
+            return super().get_all_trials(study_id, deepcopy, states)
+        chosen = self._choice(study_id)
+        trials = [trial for trial in chosen if trial.state in states]
         if TrialState.PRUNED not in states:
-            trials = self._with_untrained(study_id, trials)
-        ended = [trial for trial in trials if trial.state.is_finished()]
-        if len(ended) <= NUM_LATEST + NUM_BEST:
-            return trials
-        older = ended[:-NUM_LATEST]
-        which = len(older), older[-1].number
-        if self._best_of_older[0] != which:
-            self._best_of_older = which, self._best(study_id, older)
-        kept = {*self._best_of_older[1], *(trial.number for trial in ended[-NUM_LATEST:])}
-        return [t for t in trials if t.number in kept or not t.state.is_finished()]
+            trials = self._with_untrained(study_id, trials, chosen)
+        return copy.deepcopy(trials) if deepcopy else trials
 
-    def _best(self, study_id: int, older: Sequence[FrozenTrial]) -> list[int]:
-        """Return the numbers of the best complete trials: those nearest to the front."""
-        complete = [t for t in older if t.state is TrialState.COMPLETE and not is_infeasible(t)]
-        wanted = preference(self._worths(study_id, complete), NUM_BEST)
-        order = sorted(range(len(complete)), key=lambda k: wanted[k])
-        return [complete[k].number for k in order[:NUM_BEST]]
+    def _count_ended(self, study_id: int, number: int) -> None:
+        """Move the oldest of the latest to the older ones, which are few: no search is slow."""
+        self._num_ended += 1
+        insort(self._latest, number)
+        if len(self._latest) <= NUM_LATEST:
+            return
+        oldest = self._studies[study_id].trials[self._latest.pop(0)]
+        if oldest.state is TrialState.COMPLETE and not is_infeasible(oldest):
+            self._older.append(oldest.number)
+        if len(self.get_study_directions(study_id)) == 1:
+            self._older = self._best(study_id)  # with several, who is best depends on all
+
+    def _choice(self, study_id: int) -> list[FrozenTrial]:
+        trials = self._studies[study_id].trials
+        if self._num_ended <= NUM_LATEST + NUM_BEST:
+            return list(trials)
+        numbers = sorted([*self._best(study_id), *self._latest, *self._open])
+        return [trials[number] for number in numbers]
+
+    def _best(self, study_id: int) -> list[int]:
+        """Return the numbers of the best of the older trials: those nearest to the front."""
+        if len(self._older) <= NUM_BEST:
+            return self._older
+        numbers = sorted(self._older)
+        older = [self._studies[study_id].trials[number] for number in numbers]
+        wanted = preference(self._worths(study_id, older), NUM_BEST)
+        order = sorted(range(len(older)), key=lambda k: wanted[k])
+        return [numbers[k] for k in order[:NUM_BEST]]
 
     def _worths(self, study_id: int, trials: Sequence[FrozenTrial]) -> Floats:
         """Return the values of complete trials (N, K) so that more is better."""
@@ -76,11 +115,13 @@ class SamplerMemory(InMemoryStorage):
         signs = [1.0 if d is StudyDirection.MAXIMIZE else -1.0 for d in directions]
         return np.asarray(as_points([t.values for t in trials]) * np.array(signs))
 
-    def _with_untrained(self, study_id: int, trials: list[FrozenTrial]) -> list[FrozenTrial]:
-        """Add the trials that break a constraint and have no value, as bad as the worst one."""
+    def _with_untrained(
+        self, study_id: int, trials: list[FrozenTrial], chosen: Sequence[FrozenTrial]
+    ) -> list[FrozenTrial]:
+        """Add those that break a constraint and have no value, as bad as the worst one."""
         complete = [t for t in trials if t.state is TrialState.COMPLETE]
-        ended = super().get_all_trials(study_id, deepcopy=False, states=(TrialState.PRUNED,))
-        untrained = [trial for trial in ended if is_infeasible(trial)]
+        pruned = [trial for trial in chosen if trial.state is TrialState.PRUNED]
+        untrained = [trial for trial in pruned if is_infeasible(trial)]
         if not complete or not untrained:
             return trials
         directions = self.get_study_directions(study_id)
@@ -144,6 +185,8 @@ def make_sampler(
     if name == "random":
         return RandomSampler(seed=seed)
     if name == "gp":
+        import torch  # seconds, which the first trial need not wait for
+
         # Its matrices are small: beside trainings more threads wait for each other, a proposal
         # took 1.6 s of CPU instead of 0.4. Who predicts later sets its own number.
         torch.set_num_threads(1)

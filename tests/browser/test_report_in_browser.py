@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,28 +10,10 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Page
 
-from search.results import ResultsFolder
-from tests.browser.pages import CLASS, HOSTILE, column, drag, hostile_study, rows, write_page
+from tests.browser.pages import CLASS, HOSTILE, column, rows, write_page
 from tests.fake_study import write_fake_study
 
 Open = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> ResultsFolder:
-    folder = hostile_study(tmp_path_factory.mktemp("browser") / "<i>cars's", 30)
-    write_page(folder, "history", "parallel", "examples_right")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def path(folder: ResultsFolder) -> Path:
-    return folder.report / "index.html"
-
-
-@pytest.fixture(scope="module")
-def trials(folder: ResultsFolder) -> pd.DataFrame:
-    return pd.read_csv(folder.study / "trials.csv").set_index("number")
 
 
 def test_columns_sort_as_numbers_and_blanks_come_last(open_page: Open, path: Path) -> None:
@@ -65,6 +46,7 @@ def test_columns_sort_as_numbers_and_blanks_come_last(open_page: Open, path: Pat
         ("trial=7", lambda t: t.index == 7),
         ("momentum<2", lambda t: t["params.momentum"] < 2),
         ("no_such_column<3", lambda t: t.index < 0),
+        ("latency<20 time>0", lambda t: t["latency_ms"] < 20),
     ],
 )  # fmt: skip
 def test_the_filter_takes_words_and_conditions(
@@ -156,55 +138,6 @@ def test_other_tables_lead_to_the_trials_they_name(open_page: Open, path: Path) 
     link.click()
     number = link.inner_text()
     assert page.get_by_role("dialog").locator("h3").inner_text().startswith(f"Trial {number} ")
-
-
-def test_a_brushed_axis_filters_plot_and_table(
-    open_page: Open, path: Path, trials: pd.DataFrame
-) -> None:
-    page = open_page(path)
-    known = trials[trials["best_value"].notna()]
-    lines = page.locator("#plot-parallel g.lines path")
-    assert lines.count() == len(known)
-    low, high = (math.log10(end) for end in (trials["params.lr"].min(), trials["params.lr"].max()))
-    drag(page, "lr", -0.01, 0.5)
-    half = trials[trials["params.lr"].map(math.log10) >= (low + high) / 2]
-    assert {int(number) for number in column(page, "trial")} == set(half.index)
-    assert lines.count() == half["best_value"].notna().sum()
-    chip = page.locator("#ranges .chip")
-    assert chip.inner_text().startswith("lr: ")
-    page.reload()
-    assert rows(page).count() == len(half)
-    chip.click()
-    assert rows(page).count() == 30
-    drag(page, "val accuracy", -0.01, 0.3)
-    shown = {int(number) for number in column(page, "trial")}
-    limit = known["best_value"].min() + 0.7 * (
-        known["best_value"].max() - known["best_value"].min()
-    )
-    assert shown == set(known.index[known["best_value"] >= limit])
-
-
-def test_lines_are_read_by_pointer_and_keyboard(
-    open_page: Open, path: Path, trials: pd.DataFrame
-) -> None:
-    page = open_page(path)
-    readout = page.locator(".readout")
-    picture = page.locator("#plot-parallel svg")
-    picture.focus()
-    page.keyboard.press("Home")
-    best = trials["best_value"].idxmax()
-    assert readout.inner_text().startswith(f"Trial {best}, ")
-    page.keyboard.press("ArrowRight")
-    assert not readout.inner_text().startswith(f"Trial {best}, ")
-    page.keyboard.press("Home")
-    page.keyboard.press("Enter")
-    assert page.get_by_role("dialog").locator("h3").inner_text().startswith(f"Trial {best} ")
-    page.keyboard.press("Escape")
-    line = page.locator(f'g.lines path[data-trial="{best}"]').bounding_box()
-    assert line is not None
-    page.mouse.move(line["x"] + line["width"] - 2, line["y"] + 3)
-    page.wait_for_function("document.querySelector('.readout').textContent.startsWith('Trial')")
-    assert f"lr {trials.loc[best, 'params.lr']:.3g}"[:6] in readout.inner_text()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,18 @@ def test_those_that_no_trial_goes_on_from_are_removed(tmp_path: Path) -> None:
     checkpoints.remove(3)
     checkpoints.remove(99)
     assert not (tmp_path / "3").exists()
+
+
+def test_a_full_disk_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch says `unexpected pos 64 vs 0`."""
+
+    def write(folder: Path) -> None:
+        raise RuntimeError("unexpected pos 64 vs 0")
+
+    with pytest.raises(RuntimeError, match="unexpected pos"):
+        Checkpoints(tmp_path).keep(3, write)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=4096))
+    with pytest.raises(OSError, match="no space left on device"):
+        Checkpoints(tmp_path).keep(3, write)
+    assert list((tmp_path / "3").iterdir()) == []

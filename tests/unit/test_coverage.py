@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from functools import partial
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 
-from search import calibration_error, scores
+from search import calibration_error
 from search.scores import score_predictions
 from search.statistics import (
+    auc_interval,
     bootstrap_sums,
     difference_of_proportions,
     f1_interval,
     mean_of_proportions,
     paired_bootstrap_difference,
-    studentized_interval,
     wilson_interval,
 )
 
@@ -46,6 +47,9 @@ def test_accuracy(num_images, accuracy):
         ((100, 80, 60, 40, 32, 28, 20, 16, 12, 12), np.linspace(0.85, 0.99, 10)),
         ((6,) * 10, (0.85,) * 10),
         ((14,) * 33, np.linspace(0.5, 0.9, 33)),
+        ((48, 9, 3), (0.95, 0.9, 0.8)),
+        ((60, 30, 20, 10, 5), (0.9,) * 5),
+        ((200, 15), (0.99, 0.9)),
     ],
 )
 def test_balanced_accuracy_of_unequal_classes(counts, recalls):
@@ -111,50 +115,68 @@ def predictions(
     return y_true, weights / weights.sum(axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize(
-    ("num_images", "chances", "gains", "sure"),
-    [
-        pytest.param(100, [0.5, 0.35, 0.15], [3.5, 3.0, 2.0], 1.5, id="a rare and hard class"),
-        pytest.param(150, [0.5, 0.5], [2.0, 2.0], 2.0, id="two classes, calibrated"),
-        pytest.param(250, [0.4, 0.3, 0.15, 0.1, 0.05], [2.0] * 5, 1.5, id="hard, not sure enough"),
-        pytest.param(400, [0.1] * 10, [3.0] * 10, 5.0, id="ten classes, too sure"),
-    ],
-)
-def test_figures_of_a_whole_test(monkeypatch, num_images, chances, gains, sure):
-    def resample(number):
-        monkeypatch.setattr(scores, "bootstrap_sums", partial(bootstrap_sums, num_resamples=number))
-        monkeypatch.setattr(calibration_error, "NUM_RESAMPLES", number)
+REGIMES = [
+    pytest.param(60, [0.8, 0.15, 0.05], [3.5, 3.0, 2.0], 1.5, id="three images of a class"),
+    pytest.param(100, [0.5, 0.35, 0.15], [3.5, 3.0, 2.0], 1.5, id="a rare and hard class"),
+    pytest.param(150, [0.5, 0.5], [2.0, 2.0], 2.0, id="two classes, calibrated"),
+    pytest.param(150, [0.4, 0.4, 0.2], [4.4] * 3, 3.0, id="hardly an image wrong"),
+    pytest.param(150, [0.5, 0.5], [4.07, 4.07], 8.0, id="hardly an image wrong, too sure"),
+    pytest.param(250, [0.4, 0.3, 0.15, 0.1, 0.05], [2.0] * 5, 1.5, id="hard, not sure enough"),
+    pytest.param(400, [0.1] * 10, [3.0] * 10, 5.0, id="ten classes, too sure"),
+    pytest.param(1000, [0.5, 0.5], [2.0, 2.0], 2.1, id="all but calibrated"),
+]
 
+
+@pytest.mark.parametrize(("num_images", "chances", "gains", "sure"), REGIMES)
+def test_figures_of_a_whole_test(monkeypatch, num_images, chances, gains, sure):
     draw = partial(predictions, np.random.default_rng(3), chances=chances, gains=gains, sure=sure)
-    resample(2)
+    monkeypatch.setattr(calibration_error, "NUM_RESAMPLES", 2)
     truth = {name: m.value for name, m in score_predictions(*draw(300_000)).items()}
-    resample(300)
+    monkeypatch.setattr(calibration_error, "NUM_RESAMPLES", 200)
     held: dict[str, list[bool]] = {name: [] for name in truth}
-    for _ in range(700):
+    for _ in range(400):
         for name, metric in score_predictions(*draw(num_images)).items():
             assert metric.low <= metric.value <= metric.high
             held[name].append(metric.low <= truth[name] <= metric.high)
-    # 700 draws and their 300 resamples leave 2 points to chance.
+    # 400 draws leave 2.5 points to chance.
     found = {name: share(values) for name, values in held.items()}
-    assert {name: value for name, value in found.items() if not 0.91 <= value <= 0.995} == {}
+    assert {name: value for name, value in found.items() if value < 0.915} == {}
 
 
 def test_a_plain_bootstrap_would_not_do_for_the_log_loss():
-    """Why it is studentized: a few images that are surely wrong are most of the loss."""
+    """Why mistakes are counted by themselves: a few that are surely wrong are most of the loss."""
     rng, held = np.random.default_rng(0), []
     make = partial(predictions, rng, chances=[0.5, 0.35, 0.15], gains=[3.5, 3.0, 2.0], sure=3.0)
-
-    def losses(num_images):
-        y_true, probabilities = make(num_images)
-        return -np.log(probabilities[np.arange(num_images), y_true])
-
-    truth = losses(400_000).mean()
+    y_true, probabilities = make(400_000)
+    truth = -np.log(probabilities[np.arange(400_000), y_true]).mean()
     for _ in range(400):
-        mine = losses(100)
-        sums = bootstrap_sums(np.stack([mine, mine**2], axis=1), num_resamples=300) / 100
-        plain = np.quantile(sums[:, 0], [0.025, 0.975])
-        better = studentized_interval(mine, *sums.T)
-        held.append((plain[0] <= truth <= plain[1], better.low <= truth <= better.high))
+        y_true, probabilities = make(100)
+        mine = -np.log(probabilities[np.arange(100), y_true])[:, None]
+        low, high = np.quantile(bootstrap_sums(mine, num_resamples=300) / 100, [0.025, 0.975])
+        better = score_predictions(y_true, probabilities)["log_loss"]
+        held.append((low <= truth <= high, better.low <= truth <= better.high))
     plain_share, share_ = np.mean(held, axis=0)
     assert plain_share < 0.88
-    assert 0.91 <= share_ <= 0.98
+    assert 0.93 <= share_ <= 0.985
+
+
+@pytest.mark.parametrize("num_wrong", [0, 1, 2, 4])
+def test_the_log_loss_of_few_mistakes_has_ends_of_its_own_size(num_wrong):
+    """A studentized bootstrap put the upper end at 5 to 10^6 here."""
+    y_true = (np.arange(150) < num_wrong).astype(np.int64)
+    metric = score_predictions(y_true, np.tile([[0.99, 0.01]], (150, 1)))["log_loss"]
+    most = 1 - wilson_interval(np.array([150 - num_wrong]), np.array([150]))[0][0]
+    assert metric.high == pytest.approx(most * -np.log(0.01) + (1 - most) * -np.log(0.99), rel=0.03)
+    assert metric.low < metric.value or not num_wrong
+
+
+@pytest.mark.parametrize("num_images", [(14, 450), (5, 60), (28, 36)])
+@pytest.mark.parametrize("distance", [1.5, 3.0])
+def test_area_under_a_roc_curve(num_images, distance):
+    rng, (positive, negative) = np.random.default_rng(0), num_images
+    of_class = rng.normal(distance, 1, (1000, positive, 1))
+    areas = (of_class > rng.normal(0, 1, (1000, 1, negative))).mean(axis=(1, 2))
+    low, high = auc_interval(areas, np.full(1000, positive), np.full(1000, negative))
+    assert ((low <= areas) & (areas <= high)).all()
+    truth = NormalDist().cdf(distance / 2**0.5)
+    assert 0.94 <= share((low <= truth) & (truth <= high)) <= 0.995

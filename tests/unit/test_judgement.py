@@ -132,7 +132,12 @@ def test_whether_tuning_paid_is_one_sentence() -> None:
     gained = {"text": "Tuning gained 2.0 points.", "worth_it": "not shown"}
     told = tuning_answer({"comparison": gained})
     assert told == "was tuning worth it here? not shown: tuning gained 2.0 points."
-    assert tuning_answer({"confirm": {"winner": "default recipe"}}).startswith(
-        "was tuning worth it here? no: the default recipe won"
+    won = {"confirm": {"winner": "default recipe"}}
+    many, few = {"complete": 6, "pruned": 14, "failed": 3}, {"complete": 2, "interrupted": 9}
+    assert tuning_answer(won | {"trials": many}) == (
+        "was tuning worth it here? no: the default recipe won against 19 other trials"
+    )
+    assert "not shown: the default recipe won, but against 1 other trial only" in tuning_answer(
+        won | {"trials": few}
     )
     assert tuning_answer({"confirm": {"winner": "trial 4"}, "comparison": None}) == ""

@@ -59,6 +59,17 @@ def test_backbones_without_weights_are_named_unless_none_were_wanted() -> None:
     assert missing_weights_warning(found[1:], ("auto",)) == ""
 
 
+@pytest.mark.parametrize(
+    ("weights", "pretrained", "freeze"),
+    [("w", "auto", "early_stages"), (None, "auto", "none"), ("w", False, "none")],
+)
+def test_random_weights_are_not_kept(weights: str | None, pretrained: object, freeze: str) -> None:
+    params = {"pretrained": pretrained, "freeze": "early_stages", "norm_statistics": "frozen"}
+    trained = Backbone("resnet18", weights, 1).trained_as({**params, "lr": 0.1})
+    statistics = "frozen" if freeze != "none" else "train"
+    assert trained == {**params, "lr": 0.1, "freeze": freeze, "norm_statistics": statistics}
+
+
 def test_an_interpreter_in_a_folder_with_a_space_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/home/me/My Projects/.venv/bin/python")
     assert session._runtime_env() == {"py_executable": "'/home/me/My Projects/.venv/bin/python'"}

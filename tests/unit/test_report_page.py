@@ -65,7 +65,7 @@ def page(folder: ResultsFolder) -> Page:
 def test_the_page_asks_nothing_of_the_network(page: Page) -> None:
     outside = [u for u in page.urls if not u.startswith(("data:", "#", "tables/"))]
     assert outside == ["../data/index.html"]
-    assert page.tags.count("img") == 31
+    assert page.tags.count("img") == 32
     assert page.tags.count("link") == 1  # the empty icon
     assert page.tags.count("script") == 2  # the data, and what draws from it
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,31 @@ def test_class_counts_match_the_split(files: StudyFiles) -> None:
     assert data.to_numpy().sum() == len(files.splits)
     assert list(data.columns) == ["train", "val", "test"]
     assert data.sum(axis=1).is_monotonic_decreasing
+
+
+def test_a_confused_pair_is_a_row_and_says_how_often(tmp_path: Path) -> None:
+    folder = write_fake_study(tmp_path / "s", num_trials=5)
+    entries = json.loads((folder.test / "cam" / "cam.json").read_text("utf-8"))
+    shown = [e for e in entries if e["group"] != "confused_pair"][:3]
+    kinds = (("a", "b", [5, 2]), ("b", "a", [2, 5]), ("c", "d", [3, 0]), ("e", "a", [1, 1]))
+    pairs = [
+        shown[0] | {"group": "confused_pair", "label": a, "predicted": b, "mixed_up": counts}
+        for a, b, counts in kinds
+    ]
+    write_json(folder.test / "cam" / "cam.json", [*shown, *pairs])
+    items = image_plots.explained_data(read_study(folder), "confused_pair")
+    assert [item.label for item in items] == ["a", "b", "c", "e"]
+    assert image_plots.caption(items[0]).startswith("5 like it, 2 the other way\ntrue: a\nsaid: b")
+    figure = image_plots.draw_explained(items)
+    titles = [axes.get_title().split("\n")[1] for axes in figure.axes if "like" in axes.get_title()]
+    assert titles == ["true: a", "true: b", "true: c", "true: e"]
+    rows = [
+        axes.get_subplotspec().rowspan.start for axes in figure.axes if "like" in axes.get_title()
+    ]
+    assert rows == [0, 0, 1, 2]
+    assert "of a confused pair" in figure.get_suptitle()
+    other = image_plots.explained_data(read_study(folder), "right", "wrong")
+    assert not any("like" in image_plots.caption(item) for item in other)
 
 
 def test_pictures_that_are_gone_are_left_out(tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 
 from search.records import TrialRecord, TrialState, write_csv, write_json
-from search.report import group_tables, tables
-from search.report.answer import answer_lines
+from search.report import curve_plots, group_tables, tables
+from search.report.answer import answer_lines, remarks
 from search.report.load import NothingToShowError, StudyFiles, numbers, read_study
-from search.report.table import Table, write_table
+from search.report.table import Table, table_view, write_table
+from search.report.why import why_text
 from search.results import ResultsFolder
 from search.trial_table import trial_columns, trial_row
 from tests.fake_study import write_fake_study
@@ -96,9 +97,67 @@ def test_the_winner_shows_only_parameters_that_do_something(tmp_path: Path) -> N
     files = read_study(ResultsFolder(tmp_path))
     summary = files.summary | {"dataset": {"size_px": 96}}
     frame = tables.best_params(replace(files, summary=summary)).frame
-    assert frame["parameter"].tolist() == ["backbone", "depth", "optimizer", "lr", "size_px"]
+    assert frame["parameter"].tolist() == ["optimizer", "lr", "size_px", "backbone", "depth"]
     recipe = default_params("classifier") | {"size_px": 96}  # the study's own
     assert frame["default"].tolist() == [recipe[name] for name in frame["parameter"]]
+
+
+def test_the_default_recipe_beside_the_winner_is_trial_0_as_it_was_trained(tmp_path: Path) -> None:
+    trials = (
+        trial(0, COMPLETE, 0.5, trainable="linear_probe", backbone="resnet18", augment_strength=0),
+        trial(
+            1, COMPLETE, 0.6, trainable="linear_probe", backbone="resnet50", augment_strength=0.5
+        ),
+    )
+    study(tmp_path, *trials)
+    params = {"trainable": "linear_probe", "backbone": "resnet50", "augment_strength": 0.5,
+              "optimizer": "sgd", "momentum": 0.9, "batch_size": 256}  # fmt: skip
+    write_json(tmp_path / "best" / "params.json", params)
+    frame = tables.best_params(read_study(ResultsFolder(tmp_path))).frame.set_index("parameter")
+    assert frame["default"].to_dict() == {
+        "backbone": "resnet18",
+        "augment_strength": "0",
+        "optimizer": "adamw",
+        "momentum": "",  # has no effect beside it
+        "trainable": "linear_probe",
+        "batch_size": default_params("linear_probe")["batch_size"],
+    }
+
+
+def test_what_is_the_same_in_all_rows_is_left_out(tmp_path: Path) -> None:
+    trials = [trial(k, COMPLETE, 0.5 + k / 10, freeze="none" if k else "") for k in range(3)]
+    files = study(tmp_path, *(replace(t, latency_ms=7.5, model_mb=float(t.number)) for t in trials))
+    view = table_view(tables.leaderboard(files))
+    assert "size (MB)" in view.columns
+    assert "latency (ms)" not in view.columns
+    with pytest.raises(NothingToShowError, match="had the same value"):
+        group_tables.by_parameter(files, "freeze")
+
+
+def test_small_and_large_figures_read_well() -> None:
+    frame = pd.DataFrame({"mcnemar_p": [4e-19, 0.0123], "peak_memory_mb": ["1893.2", ""]})
+    view = table_view(Table("t", "T", frame))
+    assert view.columns == ["McNemar p", "memory (MB)"]
+    assert [[text for text, _ in row] for row in view.rows] == [
+        ["< 0.001", "1,893"],
+        ["0.0123", ""],
+    ]
+    assert view.rows[0][1][1] == "1893.2", "sorted by the number"
+
+
+def test_candidates_are_compared_over_the_seeds_that_all_have(tmp_path: Path) -> None:
+    files = study(tmp_path, trial(0, COMPLETE, 0.5), trial(1, COMPLETE, 0.6))
+    rows = [("trial 1", 1, 7, 0.62), ("default recipe", 0, 7, 0.55), ("trial 1", 1, 8, 0.50)]
+    runs = pd.DataFrame(rows, columns=["candidate", "trial_number", "seed", "value"])
+    confirm = {"winner": "trial 1", "params": {"lr": 0.1}, "mean": 0.62, "num_seeds": 1}
+    files = replace(files, confirm=runs, summary=files.summary | {"confirm": confirm})
+    assert why_text(files) == (
+        "Val accuracy 62.0 % with 1 fresh seed, ahead of the default recipe's 55.0 %; one seed "
+        "cannot tell how much of that is luck."
+    )
+    clear = confirm | {"std": 0.01, "num_seeds": 3}
+    assert why_text(replace(files, summary=files.summary | {"confirm": clear})).endswith("55.0 %.")
+    assert "Compared over the 1 seed that every candidate" in remarks(files, "winner")[1][0]
 
 
 def test_rungs_add_up(tmp_path: Path) -> None:
@@ -139,6 +198,27 @@ def test_confusions_are_ranked_and_match_the_predictions(tmp_path: Path) -> None
     assert {"new\nline", "<script>", "_hidden"} <= set(files.classes)
 
 
+def test_classes_have_the_areas_under_the_curves_that_are_drawn(tmp_path: Path) -> None:
+    files = read_study(write_fake_study(tmp_path / "s", num_classes=12, num_trials=5))
+    first = files.metrics["per_class"][0] | {"class": "never seen", "support": 0}
+    metrics = files.metrics | {"per_class": [*files.metrics["per_class"], first]}
+    table = tables.per_class(replace(files, metrics=metrics))
+    frame = table.frame.set_index("class")
+    for curve in curve_plots.class_curves(files):
+        row = frame.loc[curve.name]
+        assert (row["auc"], row["average_precision"]) == (curve.auc, curve.average_precision)
+        assert row["auc_low"] < row["auc"] <= row["auc_high"]
+        assert row["auc_interval"] == f"{row['auc_low']:.2f} to {row['auc_high']:.2f}"
+    assert frame.loc["never seen", ["auc", "average_precision"]].isna().all()
+    assert frame["f1"].is_monotonic_increasing
+    write_table(table, tmp_path / "tables")
+    text = (tmp_path / "tables" / "per_class.md").read_text("utf-8")
+    assert "| AUC | interval | average precision |" in text
+    assert "nan" not in text
+    bare = tables.per_class(replace(files, predictions=files.predictions[["label", "predicted"]]))
+    assert "auc" not in bare.frame.columns
+
+
 def test_numbers_read_only_numbers() -> None:
     assert numbers(pd.Series(["1e-3", "", "2"])).tolist()[::2] == [0.001, 2.0]  # type: ignore[union-attr]
     assert numbers(pd.Series(["none", "1"])) is None
@@ -148,7 +228,7 @@ def test_numbers_read_only_numbers() -> None:
 
 def test_the_answer_of_a_finished_study(tmp_path: Path) -> None:
     files = read_study(write_fake_study(tmp_path / "s", num_classes=3))
-    best, test, default, mattered, following = answer_lines(files)
+    best, test, why, mistakes, default, mattered, following = answer_lines(files)
     assert files.best_params["backbone"] in best.text
     accuracy = files.metrics["metrics"]["accuracy"]
     shown = [f"{100 * accuracy[key]:.1f}" for key in ("value", "low", "high")]
@@ -158,6 +238,15 @@ def test_the_answer_of_a_finished_study(tmp_path: Path) -> None:
     assert "f-ANOVA" in mattered.text
     assert following.text
     assert not any(line.missing for line in (best, test, default, mattered))
+    means = files.confirm.groupby("candidate")["value"].mean()
+    rival = means.drop(files.summary["confirm"]["winner"]).idxmax()
+    assert f" {rival}'s {100 * means[rival]:.1f} %" in why.text
+    assert "within the spread between seeds. Best of each backbone" in why.text
+    assert "efficientnet_b0 80.9 %, " in why.text
+    assert why.text.endswith(" and 1 more.")
+    wrong = (files.predictions["label"] != files.predictions["predicted"]).sum()
+    of = len(files.predictions)
+    assert mistakes.text.startswith(f"{wrong} wrong answers on {of} test images. Mixed up most: ")
 
 
 def test_a_gain_smaller_than_the_spread_is_not_called_better(tmp_path: Path) -> None:
@@ -165,10 +254,27 @@ def test_a_gain_smaller_than_the_spread_is_not_called_better(tmp_path: Path) -> 
     files = read_study(folder)
     confirm = {"mean": 0.80, "std": 0.02, "default_mean": 0.79, "default_std": 0.02, "num_seeds": 3}
     write_json(folder.summary, files.summary | {"confirm": confirm, "comparison": None})
-    assert "within the spread" in answer_lines(read_study(folder))[2].text
+    assert "within the spread" in worth_it(folder)
     clear = confirm | {"default_mean": 0.60}
     write_json(folder.summary, files.summary | {"confirm": clear, "comparison": None})
-    assert "better by 20.0 points" in answer_lines(read_study(folder))[2].text
+    assert "better by 20.0 points" in worth_it(folder)
+
+
+def worth_it(folder: ResultsFolder) -> str:
+    lines = {line.label: line.text for line in answer_lines(read_study(folder))}
+    return lines["Is tuning worth it here?"]
+
+
+def test_a_winner_without_rival_or_second_training_says_so(tmp_path: Path) -> None:
+    trials = (trial(k, COMPLETE, 0.5 + 0.1 * k, backbone="only_one") for k in range(3))
+    study(tmp_path, *trials)
+    write_json(tmp_path / "summary.json", {"confirm": {"winner": "trial 2", "params": {"lr": 0.1}}})
+    lines = {line.label: line.text for line in answer_lines(read_study(ResultsFolder(tmp_path)))}
+    assert lines["Why this one"] == (
+        "Val accuracy 70.0 % in the search, the best of 3 trials; not confirmed with fresh seeds. "
+        "No other backbone was tried."
+    )
+    assert "What it gets wrong" not in lines
 
 
 def test_the_answer_without_any_value_says_so(tmp_path: Path) -> None:

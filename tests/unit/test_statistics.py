@@ -8,18 +8,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from search.calibration_error import (
-    calibration_interval,
-    errors_by_luck,
-    expected_calibration_error,
-)
+from search.calibration_error import calibration_error, expected_calibration_error
 from search.statistics import (
     bootstrap_interval,
     bootstrap_sums,
     mcnemar_exact,
     paired_bootstrap_difference,
     proportion,
-    studentized_interval,
     wilson_interval,
 )
 
@@ -78,36 +73,41 @@ def test_bootstrap_of_5000_images_takes_well_under_a_second():
     assert time.process_time() - start < 1.0
 
 
-def test_a_calibration_error_is_freed_of_the_noise_in_its_bins():
-    draws = np.linspace(0.12, 0.22, 1001)  # 0.07 above the value: noise
-    metric = calibration_interval(0.1, draws, by_luck=np.full(100, 0.05))
-    assert metric.low == pytest.approx(0.1225 - 2 * 0.07, abs=1e-3) or metric.low == 0.0
-    assert metric.high == pytest.approx(0.2175 - 0.07)
-    assert calibration_interval(0.1, draws - 0.06, np.full(100, 0.05)).low == pytest.approx(0.0425)
-    assert (
-        calibration_interval(0.1, draws - 0.06, np.full(100, 0.2)).low == 0.0
-    )  # luck does as much
+def found_error(probs, y):
+    right = int((probs.argmax(axis=1) == y).sum())
+    return calibration_error(probs, y, proportion(right, len(y)))
 
 
-def test_errors_by_luck_are_those_of_a_model_that_is_right_as_often_as_it_says():
+def sure_of(chances):
+    return np.stack([chances, 1 - chances], axis=1)
+
+
+def test_a_calibration_error_from_zero_on_where_luck_gives_as_much():
     rng = np.random.default_rng(0)
-    sure = rng.uniform(0.5, 1, 400)
-    probs = np.stack([sure, 1 - sure], axis=1)
-    ys = [(rng.random(400) > sure).astype(np.int64) for _ in range(300)]
-    found = [expected_calibration_error(probs, y) for y in ys]
-    assert np.mean(found) == pytest.approx(errors_by_luck(probs).mean(), rel=0.05)
-    assert np.std(found) == pytest.approx(errors_by_luck(probs).std(), rel=0.15)
+    chances, zero = rng.uniform(0.5, 1.0, 400), 0
+    for _ in range(100):
+        y = (rng.random(400) > chances).astype(np.int64)
+        metric = found_error(sure_of(chances), y)
+        assert metric.low <= metric.value <= metric.high
+        zero += metric.low == 0.0
+    assert 93 <= zero <= 100  # 97.5 expected
 
 
-def test_a_studentized_interval_agrees_with_student_where_values_are_normal():
-    values = np.random.default_rng(0).normal(5, 2, 40)
-    sums = bootstrap_sums(np.stack([values, values**2], axis=1), num_resamples=20_000)
-    metric = studentized_interval(values, *(sums / 40).T)
-    low, high = stats.t.interval(0.95, 39, values.mean(), stats.sem(values))
-    assert (metric.low, metric.high) == pytest.approx((low, high), abs=0.08)
-    same = np.full(9, 0.3)
-    assert studentized_interval(same, same, same**2).low == pytest.approx(0.3)
-    assert studentized_interval(values, *(sums / 40).T, least=4.9).low == 4.9
+def test_the_least_calibration_error_is_that_of_a_test_of_it():
+    """One bin, nine in ten sure, 70 of 100 right: a binomial test finds the same lower end."""
+    y = np.repeat([0, 1], [70, 30])
+    metric = found_error(np.tile([[0.9, 0.1]], (100, 1)), y)
+    exact = stats.binomtest(70, 100).proportion_ci(0.95, method="exact").high
+    assert metric.value == pytest.approx(0.2)
+    assert metric.low == pytest.approx(0.9 - exact, abs=0.008)
+    assert metric.high == pytest.approx(0.9 - proportion(70, 100).low, abs=0.015)
+
+
+def test_a_calibration_error_may_be_as_large_as_the_accuracy_leaves_room_for():
+    y = np.zeros(150, dtype=np.int64)
+    metric = found_error(np.tile([[0.9999, 0.0001]], (150, 1)), y)  # all right, and sure of it
+    assert metric.value == pytest.approx(0.0001)
+    assert metric.high == pytest.approx(0.9999 - proportion(150, 150).low)
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 1), (0, 20), (7, 9), (20, 20), (300, 466)])

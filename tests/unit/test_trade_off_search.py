@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import optuna
@@ -233,6 +234,26 @@ def test_of_one_objective_the_best_are_kept_as_ever(
     best = sorted(range(35), key=lambda k: sign * values[k])[:4]
     memory, study_id = memory_of([[v] for v in values], [direction])
     assert kept(memory, study_id) == [*sorted(best), *range(35, 40)]
+
+
+def test_what_is_kept_does_not_depend_on_who_ended_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study that goes on tells its trials in another order than they had ended."""
+    monkeypatch.setattr(sampler_module, "NUM_LATEST", 5)
+    monkeypatch.setattr(sampler_module, "NUM_BEST", 4)
+    rng = random.Random(0)
+    values = [rng.randrange(9) / 10 for _ in range(60)]
+    states = [rng.choice((Optuna.COMPLETE, Optuna.PRUNED, Optuna.FAIL)) for _ in values]
+    memory = SamplerMemory()
+    study = optuna.create_study(direction="maximize", storage=memory)
+    trials = [study.ask() for _ in values]
+    for trial in rng.sample(trials, len(trials)):
+        state = states[trial.number]
+        study.tell(trial, values[trial.number] if state is Optuna.COMPLETE else None, state)
+    older = [k for k in range(55) if states[k] is Optuna.COMPLETE]
+    best = sorted(older, key=lambda k: -values[k])[:4]
+    latest = [k for k in range(55, 60) if states[k] is not Optuna.FAIL]
+    assert kept(memory, study._study_id) == [*sorted(best), *latest]
+    assert len(study.trials) == 60, "the others are still there"
 
 
 def test_of_several_objectives_the_front_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 
 from search.config import load_study, main
+from search.records import write_json
 from search.report import trial_data as module
 from search.report.best_space import write_best_space
 from search.report.load import read_study
+from search.report.page import write_report
 from search.report.trial_data import trial_data
 from search.results import ResultsFolder
 from search.yaml_file import dump_yaml
@@ -117,6 +119,18 @@ def test_the_winners_space_file_trains_the_winner(
     assert study.start_points == [point]
     assert study.num_trials == 1
     assert study.search_space.searched == load_study(folder.study_file).search_space.searched
+
+
+@pytest.mark.parametrize("given", ["--weights 'my weights'", "--weights='my weights'"])
+def test_the_page_says_how_to_train_the_winner_with_the_same_weights(
+    tmp_path: Path, given: str
+) -> None:
+    folder = searched(tmp_path, WINNER)
+    summary = json.loads(folder.summary.read_text(encoding="utf-8"))
+    command = f"python -m search.run --space spaces/digits.yaml {given}"
+    write_json(folder.summary, summary | {"command": command})
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert "report/best.yaml --weights &#39;my weights&#39;</pre>" in page
 
 
 def test_the_winners_trainable_and_size_are_the_default(tmp_path: Path) -> None:
