@@ -77,8 +77,7 @@ def test_learning_rates_are_grouped_in_halves_of_a_decade(tmp_path: Path) -> Non
         ["0.003 to 0.01", "16", 1, 0, 0.45, 0.45, 30.0],
     ]
     assert written(table, tmp_path / "tables") == [
-        ["lr", "batch size", "num trials", "num complete", "best", "median, 95 % interval",
-         "mean seconds"],
+        ["lr", "batch size", "trials", "complete", "best", "median, 95 % interval", "mean time"],
         ["0.001 to 0.003", "32", "1", "1", "78.0 %", "78.0 %", "1 min 30 s"],
         ["0.001 to 0.003", "16", "2", "1", "66.0 %", "43.0 %", "50 s"],
         ["0.003 to 0.01", "16", "1", "0", "45.0 %", "45.0 %", "30 s"],
