@@ -17,7 +17,8 @@ from search.errors import ResultsError
 
 _PIECE_BYTES = 1 << 22
 _PROBE = ".write-test"
-
+TROUBLE = (ValueError, OSError, NotImplementedError)
+"""What pyarrow raises where a storage does not exist, cannot be reached, or refuses."""
 
 SCHEMES = "s3|gs|gcs|abfs|abfss|hdfs|file"
 """What pyarrow can open, as a pattern."""
@@ -45,7 +46,7 @@ class Storage:
         folder: Where it is on this machine's file system, None in a bucket.
 
     Raises:
-        ValueError, OSError, NotImplementedError: No such storage; `reason_of` says why.
+        TROUBLE: No such storage; `reason_of` says why.
     """
 
     def __init__(self, url: str) -> None:
@@ -208,7 +209,7 @@ def open_storage(flag: str, url: str) -> Storage:
     """
     try:
         return Storage(url)
-    except (ValueError, OSError, NotImplementedError) as error:
+    except TROUBLE as error:
         raise ResultsError(
             f"{flag} {url}: must be a folder or a URL like s3://bucket/folder that can be "
             f"reached, got {reason_of(error)}. Check its name and the network."

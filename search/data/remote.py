@@ -9,7 +9,7 @@ from pathlib import Path
 
 from search.errors import DatasetError
 from search.records import write_json
-from search.storage import Storage, reason_of
+from search.storage import TROUBLE, Storage, reason_of
 
 _NUM_COPIES = 16  # files under way at once: photos are small, and each waits for the network
 
@@ -49,7 +49,7 @@ def fetch_url(url: str, root: Path, on_progress: Callable[[int, int], None] | No
         else:
             beside.replace(root)
         write_json(_note(root), {"url": url, "files": stamps})
-    except (ValueError, OSError, NotImplementedError) as error:
+    except TROUBLE as error:
         if isinstance(error, DatasetError):
             raise
         raise DatasetError(
@@ -74,7 +74,7 @@ def changes_since(url: str, root: Path) -> str:
         return ""
     try:
         _, now = _look(url, root)
-    except (ValueError, OSError, NotImplementedError) as error:
+    except TROUBLE as error:
         return (
             f"{url}: could not be compared with what was fetched from it, got {reason_of(error)}. "
             f"The images in {root} are used as they are"

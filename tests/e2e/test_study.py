@@ -170,6 +170,7 @@ def test_optuna_draws_its_plots_from_our_journal(finished: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             plot(study)
+        assert plt.gcf().axes, plot.__name__
         plt.close("all")
 
 
