@@ -207,6 +207,11 @@ def open_storage(flag: str, url: str) -> Storage:
     Raises:
         ResultsError: There is no such thing, or it cannot be reached.
     """
+    if re.match(f"({SCHEMES}):", url) and not is_storage_url(url):
+        raise ResultsError(
+            f"{flag} {url}: must be a folder or a URL like s3://bucket/folder, got a URL that lacks "
+            "a slash or a bucket. Write scheme://bucket/folder, or ./name for such a folder."
+        )
     try:
         return Storage(url)
     except TROUBLE as error:

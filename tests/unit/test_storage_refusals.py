@@ -19,7 +19,7 @@ import pytest
 from search.config import StudyConfig
 from search.data.remote import fetch_url
 from search.errors import DatasetError, ResultsError
-from search.storage import Storage, reason_of
+from search.storage import Storage, open_storage, reason_of
 from tests.mirrored import opened
 from tests.s3_server import free_port, s3_server
 
@@ -152,6 +152,12 @@ def test_the_command_ends_with_2_and_no_traceback(tmp_path: Path) -> None:
 def test_what_answers_is_reached(s3: None) -> None:
     Storage("s3://bucket/x").reach()
     Storage("s3://no-such-bucket/x").reach()  # which the first real question will tell
+
+
+@pytest.mark.parametrize("url", ["s3:/bucket/x", "s3:bucket", "s3://", "gs:/bucket"])
+def test_a_mistyped_url_is_no_folder(url: str) -> None:
+    with pytest.raises(ResultsError, match=r"lacks a slash or a bucket"):
+        open_storage("--storage", url)
 
 
 def test_a_reason_is_short() -> None:
