@@ -156,7 +156,7 @@ def test_what_answers_is_reached(s3: None) -> None:
 
 @pytest.mark.parametrize("url", ["s3:/bucket/x", "s3:bucket", "s3://", "gs:/bucket"])
 def test_a_mistyped_url_is_no_folder(url: str) -> None:
-    with pytest.raises(ResultsError, match=r"lacks a slash or a bucket"):
+    with pytest.raises(ResultsError, match="lacks a slash or a bucket"):
         open_storage("--storage", url)
 
 
