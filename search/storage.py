@@ -209,8 +209,8 @@ def open_storage(flag: str, url: str) -> Storage:
     """
     if re.match(f"({SCHEMES}):", url) and not is_storage_url(url):
         raise ResultsError(
-            f"{flag} {url}: must be a folder or a URL like s3://bucket/folder, got one that lacks a "
-            "slash or a bucket. Write scheme://bucket/folder, or ./name for such a folder."
+            f"{flag} {url}: must be a folder or a URL like s3://bucket/folder, got one that lacks "
+            "a slash or a bucket. Write scheme://bucket/folder, or ./name for such a folder."
         )
     try:
         return Storage(url)
