@@ -64,7 +64,7 @@ def report(
     summarise()
     study.live.stop()
     with study.terminal.busy("report", "drawing plots and tables"):
-        write_report(study.results)
+        write_report(study.results, beside=True)
     study.finish(
         "report",
         study.identity,

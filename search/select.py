@@ -113,19 +113,31 @@ def forecast_seconds(
     return rounds * per_run + (1 + bool(num_seeds)) * start + SECONDS_FOR_TEST_AND_REPORT
 
 
-def seconds_to_keep(limit: float, num_seeds: int, forecast: Callable[[int], float]) -> float:
+def confirmations(top_k: int, num_seeds: int) -> list[tuple[int, int]]:
+    """Return (finalists, fresh seeds) that a confirmation may have, the most wanted first. Pure.
+
+    Where time is short seeds go first, then finalists: whether tuning helped is asked last of all.
+    """
+    fewer_seeds = [(top_k, seeds) for seeds in range(num_seeds, 0, -1)]
+    fewer_finalists = [(number, 1) for number in range(top_k - 1, 0, -1) if num_seeds]
+    return [*fewer_seeds, *fewer_finalists, (top_k, 0)]
+
+
+def seconds_to_keep(
+    limit: float, wanted: Sequence[tuple[int, int]], forecast: Callable[[int, int], float]
+) -> float:
     """Return what a search leaves of a time limit for the stages after it.
 
-    As many rounds of fresh seeds are planned for as fit: to keep a part of one would be to wait for
-    nothing.
+    Whole rounds of fresh seeds are planned for, as many as fit: to keep a part of one would be to
+    wait for nothing.
 
     Args:
         limit: Seconds.
-        num_seeds: That are wanted.
-        forecast: Seeds -> seconds of confirm, retrain, test and report.
+        wanted: See `confirmations`.
+        forecast: Finalists, seeds -> seconds of confirm, retrain, test and report.
 
     Returns:
         Seconds, at most MOST_KEPT of the limit.
     """
-    needed = (_MARGIN * forecast(seeds) for seeds in range(num_seeds, -1, -1))
+    needed = (_MARGIN * forecast(*choice) for choice in wanted)
     return next((seconds for seconds in needed if seconds <= MOST_KEPT * limit), MOST_KEPT * limit)

@@ -20,7 +20,7 @@ def main(folder: Annotated[Path, _FOLDER]) -> None:
 
     try:
         results = ResultsFolder(folder.resolve())
-        page = write_report(results, at_work=run_at_work(results.root))
+        page = write_report(results, at_work=run_at_work(results.root), beside=True)
     except SearchError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(error.exit_code) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -175,14 +175,20 @@ PLOTS: tuple[Plot[StudyFiles], ...] = (
 
 def draw_plots(files: Files, folder: Path, plots: Sequence[Plot[Files]]) -> dict[str, list[Drawn]]:
     """Draw plots into NAME.png and return them by section of the page."""
-    drawn: dict[str, list[Drawn]] = {}
     with plot_style():
-        for plot in plots:
-            drawn.setdefault(plot.section, []).append(_draw(plot, files, folder))
-    return drawn
+        return by_section(plots, {plot.name: draw_plot(plot, files, folder) for plot in plots})
 
 
-def _draw(plot: Plot[Files], files: Files, folder: Path) -> Drawn:
+def by_section(plots: Sequence[Plot[Files]], drawn: Mapping[str, Drawn]) -> dict[str, list[Drawn]]:
+    """Sort what was drawn into sections, in the order of the plots."""
+    sections: dict[str, list[Drawn]] = {}
+    for plot in plots:
+        sections.setdefault(plot.section, []).append(drawn[plot.name])
+    return sections
+
+
+def draw_plot(plot: Plot[Files], files: Files, folder: Path) -> Drawn:
+    """Draw a plot in the style that is set; one that cannot be drawn says why."""
     path = folder / f"{plot.name}.png"
     try:
         figure = plot.draw(files)

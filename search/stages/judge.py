@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 
 from search.calibration import choose_temperature
 from search.cautions import test_cautions
@@ -22,6 +23,7 @@ from search.records import (
 )
 from search.retrain import retrain_winner, rivals
 from search.select import default_trial, forecast_seconds, num_retrainings, select_top
+from search.slots import Slots
 from search.stages.data import Data
 from search.stages.preflight import plan
 from search.stages.study import Study
@@ -38,13 +40,13 @@ def confirm(
     """Train the finalists again with fresh seeds and choose the winner."""
     config = study.config
     wanted, direction = config.confirm, config.objective.direction
-    finalists = select_top(outcome.trials, top_k=wanted.top_k, direction=direction)
+    chosen = select_top(outcome.trials, top_k=wanted.top_k, direction=direction)
     default = default_trial(outcome.trials, direction)
-    chosen = [trial.number for trial in finalists]
-    identity = fingerprint(study.identity, chosen, wanted.num_seeds)
+    identity = fingerprint(study.identity, [t.number for t in chosen], wanted.num_seeds)
     done = study.is_done("confirm", identity)
     begin = time.monotonic()
     slots = None if done else plan(study, data, backbones)
+    finalists = chosen[: _num_finalists(study, outcome, identity, len(chosen), slots)]
     if slots and wanted.num_seeds:
         seeds = "1 fresh seed" if wanted.num_seeds == 1 else f"{wanted.num_seeds} fresh seeds"
         also = " and the default recipe" if default.number == 0 else ""
@@ -54,8 +56,11 @@ def confirm(
     labels = [f"{candidate_name(trial)}, seed {k}" for k, trial in turns]
     with study.board("confirm", len(turns), labels) as on_change:
         runner = make_runner(study, data, backbones, slots, on_change)
-        keep = _seconds_to_keep(study, outcome, slots.count) if slots else 0.0
+        keep = _seconds_to_keep(study, outcome, len(finalists), slots.count) if slots else 0.0
         confirmation = confirm_trials(runner, finalists, default, keep)
+    if len(finalists) < len(chosen) and not confirmation.note:
+        short = f"confirmed {len(finalists)} of {len(chosen)} finalists: time was short"
+        confirmation = replace(confirmation, note=short)
     if slots:
         study.finish("confirm", identity, begin, was_cut_short=bool(confirmation.note))
     if wanted.num_seeds:
@@ -74,25 +79,56 @@ def _say_winner(study: Study, confirmation: Confirmation) -> None:
     study.terminal.line("confirm", text)
 
 
-def _seconds_to_keep(study: Study, outcome: SearchOutcome, num_slots: int) -> float:
+def _num_finalists(
+    study: Study, outcome: SearchOutcome, identity: str, num_chosen: int, slots: Slots | None
+) -> int:
+    """Decide how many of the best trials there is time to confirm, once for a time limit.
+
+    A run that goes on has another time left: it must not begin with other finalists.
+
+    Args:
+        slots: None where the stage is done.
+    """
+    before, limit = study.results.read_marker("finalists"), study.config.budget.time_limit
+    decided = before.get("fingerprint") == identity
+    if slots is None or (decided and before.get("time_limit") == limit):
+        return int(before["count"]) if decided else num_chosen
+    enough = (
+        number
+        for number in range(num_chosen, 0, -1)
+        if study.clock.seconds_left >= _forecast(study, outcome, number, 1, slots.count)
+    )
+    count = next(enough, num_chosen)
+    study.results.mark_done("finalists", identity, 0.0, count=count, time_limit=limit)
+    return count
+
+
+def _seconds_to_keep(
+    study: Study, outcome: SearchOutcome, num_finalists: int, num_slots: int
+) -> float:
     """Return the seconds of the limit for what follows; all, if no round of seeds would end."""
-    config = study.config
-    num_candidates = config.confirm.top_k + 1
     after, with_a_round = (
-        forecast_seconds(
-            outcome.trials,
-            outcome.epochs,
-            max_epochs=config.budget.max_epochs,
-            num_candidates=num_candidates,
-            num_seeds=num_seeds,
-            num_slots=num_slots,
-            direction=config.objective.direction,
-            seconds_to_start=study.clock.seconds_to_start,
-            num_retrained=num_retrainings(num_candidates, config.confirm.num_seeds),
-        )
-        for num_seeds in (0, 1)
+        _forecast(study, outcome, num_finalists, num_seeds, num_slots) for num_seeds in (0, 1)
     )
     return after if study.clock.seconds_left >= with_a_round else float("inf")
+
+
+def _forecast(
+    study: Study, outcome: SearchOutcome, num_finalists: int, num_seeds: int, num_slots: int
+) -> float:
+    """Return the seconds of a confirmation and of what follows one."""
+    config = study.config
+    return forecast_seconds(
+        outcome.trials,
+        outcome.epochs,
+        max_epochs=config.budget.max_epochs,
+        num_candidates=num_finalists + 1,
+        num_seeds=num_seeds,
+        num_slots=num_slots,
+        direction=config.objective.direction,
+        seconds_to_start=study.clock.seconds_to_start,
+        num_retrained=num_retrainings(num_finalists + 1, config.confirm.num_seeds),
+    )
 
 
 def retrain(

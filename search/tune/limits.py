@@ -8,7 +8,7 @@ from collections import Counter
 from search.budget import why_enough
 from search.budget_section import BudgetConfig
 from search.records import TrialState
-from search.select import forecast_seconds, num_retrainings, seconds_to_keep
+from search.select import confirmations, forecast_seconds, seconds_to_keep
 from search.tune.ledger import Ledger
 from search.tune.runner import Runner
 
@@ -61,22 +61,21 @@ class Limits:
         if limit is None or not any(trial.epochs for trial in ledger.trials.values()):
             return
         trials, epochs = ledger.trial_records(), ledger.epoch_records()
-        num_candidates, num_seeds = config.confirm.top_k + 1, config.confirm.num_seeds
 
-        def forecast(seeds: int) -> float:
+        def forecast(num_finalists: int, num_seeds: int) -> float:
             return forecast_seconds(
                 trials,
                 epochs,
                 max_epochs=config.budget.max_epochs,
-                num_candidates=num_candidates,
-                num_seeds=seeds,
+                num_candidates=num_finalists + 1,
+                num_seeds=num_seeds,
                 num_slots=runner.slots.count if runner.slots else 1,
                 direction=config.objective.direction,
                 seconds_to_start=runner.clock.seconds_to_start,
-                num_retrained=num_retrainings(num_candidates, num_seeds),
             )
 
-        self._seconds_to_keep = seconds_to_keep(limit, num_seeds, forecast)
+        wanted = confirmations(config.confirm.top_k, config.confirm.num_seeds)
+        self._seconds_to_keep = seconds_to_keep(limit, wanted, forecast)
 
 
 def why_no_more(budget: BudgetConfig, ledger: Ledger) -> str:

@@ -186,7 +186,7 @@ def test_a_cpu_without_room_goes_on_in_pieces() -> None:
         "fit(data, Log(), epochs=1, batch_size=8, width=64)\n"
         "with open('/proc/self/statm') as file:\n"
         "    used = int(file.read().split()[0]) * resource.getpagesize()\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (used + 300 * 2**20,) * 2)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 450 * 2**20,) * 2)\n"
         "fit(data, log, epochs=1, batch_size=225, width=64)\n"
         "print(log.reports[0].micro_batch)\n"
     )

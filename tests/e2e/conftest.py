@@ -56,7 +56,7 @@ def run_search(
         env=environment() | dict(env or {}),
         capture_output=True,
         text=True,
-        timeout=290,
+        timeout=580,
         check=False,
     )
 
@@ -76,7 +76,7 @@ def start_search(
     )
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 200) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 400) -> None:
     """Wait until something is true, or fail."""
     deadline = time.monotonic() + seconds
     while not condition():

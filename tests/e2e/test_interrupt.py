@@ -50,7 +50,7 @@ def left_of(session: int) -> list[str]:
 
 def end_of(process: subprocess.Popen[str], code: int, says: str = "") -> str:
     """Wait for a command to end, in order and without leaving a process behind."""
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == code, output
     assert says in output, output
     assert "Traceback" not in output
@@ -58,7 +58,7 @@ def end_of(process: subprocess.Popen[str], code: int, says: str = "") -> str:
     return output
 
 
-@pytest.mark.timeout(900)  # the command runs six times: two minutes on an idle machine
+@pytest.mark.timeout(1800)  # the command runs six times: two minutes on an idle machine
 def test_what_is_finished_outlives_kills_in_every_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ def test_a_search_in_ray_and_a_simulated_one_are_the_same(tmp_path: Path) -> Non
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=580,
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -26,7 +26,7 @@ def finished(log: bytes) -> dict[int, str]:
     return {e["number"]: e["state"] for e in ends}
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_study_goes_on_where_its_machine_was_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

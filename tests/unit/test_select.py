@@ -10,6 +10,7 @@ from search.select import (
     MOST_SECONDS_TO_START,
     RETRAIN_SHARE,
     SECONDS_TO_START_WORKERS,
+    confirmations,
     default_trial,
     forecast_seconds,
     num_retrainings,
@@ -121,13 +122,22 @@ def test_forecast_counts_rounds_of_full_trainings() -> None:
         (10_000, 1.05 * 700),  # all three seeds
         (800, 1.05 * 500),  # two: three would be 735 of 560
         (500, 1.05 * 300),  # one
-        (400, 1.05 * 100),  # none, though 280 might be kept: half a round confirms nothing
+        (400, 1.05 * 200),  # of two finalists: of three it would be 315 of 280
+        (250, 1.05 * 160),  # of one
+        (200, 1.05 * 100),  # none, though 140 might be kept: a part of a round confirms nothing
         (100, 70),  # not even what must be: the search gets its share
     ],
 )
 def test_whole_rounds_of_seeds_are_kept_for(limit: float, kept: float) -> None:
-    needed = {3: 700.0, 2: 500.0, 1: 300.0, 0: 100.0}
-    assert seconds_to_keep(limit, 3, needed.__getitem__) == pytest.approx(kept)
+    needed = {(3, 3): 700.0, (3, 2): 500.0, (3, 1): 300.0, (2, 1): 200.0, (1, 1): 160.0,
+              (3, 0): 100.0}  # fmt: skip
+    wanted = confirmations(3, 3)
+    assert wanted == list(needed)
+    assert seconds_to_keep(limit, wanted, lambda *choice: needed[choice]) == pytest.approx(kept)
+
+
+def test_nothing_is_confirmed_where_nobody_asked_for_it() -> None:
+    assert confirmations(3, 0) == [(3, 0)]
 
 
 def test_a_failed_default_recipe_is_stood_in_for_by_the_best_trial() -> None:
