@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from search.errors import TrialError
 from search.records import EpochRecord, TrialRecord, TrialState
 
-SECONDS_FOR_TEST_AND_REPORT = 45.0
-SECONDS_TO_START_WORKERS = 8.0  # on a machine that does nothing else
+SECONDS_FOR_TEST_AND_REPORT = 30.0  # of tiny images; 8 on an idle machine
+EPOCHS_OF_A_TEST = 2  # that judging and explaining the test images takes at most, beside that
+SECONDS_TO_START_WORKERS = 5.0  # on a machine that does nothing else
 MOST_SECONDS_TO_START = 60.0  # what was measured may hold more: a probe extracts features first
 RETRAIN_SHARE = 1.25  # of a trial: it trains on train + val
 MOST_KEPT = 0.7  # of a time limit, for what follows the search
@@ -105,12 +106,13 @@ def forecast_seconds(
     """
     leaders = {t.number for t in rank_trials(trials, direction)[:num_candidates]} | {0}
     spent = [e.seconds for e in epochs if e.trial_number in leaders]
-    per_run = max_epochs * (sum(spent) / len(spent) if spent else 0.0)
+    per_epoch = sum(spent) / len(spent) if spent else 0.0
     confirming = math.ceil(num_candidates * num_seeds / num_slots)
     retrained = num_retrained or num_retrainings(num_candidates, num_seeds)
     rounds = confirming + RETRAIN_SHARE * math.ceil(retrained / num_slots)
     start = min(max(seconds_to_start, SECONDS_TO_START_WORKERS), MOST_SECONDS_TO_START)
-    return rounds * per_run + (1 + bool(num_seeds)) * start + SECONDS_FOR_TEST_AND_REPORT
+    training = (rounds * max_epochs + EPOCHS_OF_A_TEST) * per_epoch
+    return training + (1 + bool(num_seeds)) * start + SECONDS_FOR_TEST_AND_REPORT
 
 
 def confirmations(top_k: int, num_seeds: int) -> list[tuple[int, int]]:

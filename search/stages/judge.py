@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from dataclasses import replace
@@ -47,7 +48,8 @@ def confirm(
     begin = time.monotonic()
     slots = None if done else plan(study, data, backbones)
     finalists = chosen[: _num_finalists(study, outcome, identity, len(chosen), slots)]
-    if slots and wanted.num_seeds:
+    keep = _seconds_to_keep(study, outcome, len(finalists), slots.count) if slots else 0.0
+    if slots and wanted.num_seeds and math.isfinite(keep):
         seeds = "1 fresh seed" if wanted.num_seeds == 1 else f"{wanted.num_seeds} fresh seeds"
         also = " and the default recipe" if default.number == 0 else ""
         text = f"top {len(finalists)}{also} × {seeds}"
@@ -56,7 +58,6 @@ def confirm(
     labels = [f"{candidate_name(trial)}, seed {k}" for k, trial in turns]
     with study.board("confirm", len(turns), labels) as on_change:
         runner = make_runner(study, data, backbones, slots, on_change)
-        keep = _seconds_to_keep(study, outcome, len(finalists), slots.count) if slots else 0.0
         confirmation = confirm_trials(runner, finalists, default, keep)
     if len(finalists) < len(chosen) and not confirmation.note:
         short = f"confirmed {len(finalists)} of {len(chosen)} finalists: time was short"
@@ -110,7 +111,7 @@ def _seconds_to_keep(
     after, with_a_round = (
         _forecast(study, outcome, num_finalists, num_seeds, num_slots) for num_seeds in (0, 1)
     )
-    return after if study.clock.seconds_left >= with_a_round else float("inf")
+    return after if study.clock.seconds_left >= with_a_round else math.inf
 
 
 def _forecast(

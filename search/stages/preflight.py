@@ -172,7 +172,7 @@ def forecast(
     text = f"{show_span(seconds)}, then {show_span(after)} to confirm, retrain and test"
     limit = config.budget.time_limit
     if limit is not None and seconds.high + after.high > limit:
-        text += f", cut at the limit of {limit / 60:.0f} min"
+        text += f", cut at the limit of {limit / 60:.3g} min"
     return text
 
 

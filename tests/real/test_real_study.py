@@ -18,7 +18,8 @@ def test_cats_and_dogs_with_a_frozen_pretrained_backbone(tmp_path: Path) -> None
         *("--set", "space.backbone=mobilenetv2_100", "--set", "space.freeze=backbone"),
         *("--set", "space.lr.float=[0.003, 0.02]", "--set", "space.optimizer=adamw"),
         # Of the space's own, 224 px in five views takes minutes on two cores.
-        *("--set", "space.size_px=128", "--set", "space.num_views.value=1"),
+        *("--set", "space.size_px=128", "--set", "dataset.size_px=128"),
+        *("--set", "space.num_views.value=1"),
         *("--set", "start_with=[{trainable: linear_probe, augment_strength: 0.5}]"),
         *("--set", "confirm={top_k: 1, num_seeds: 1}"),
     )
