@@ -1,9 +1,12 @@
-"""What is said of a search's luck, of a test's images, and which rivals are trained for it."""
+"""What is said of a search's luck, of a test's images; which finalists and rivals are trained."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,7 +23,9 @@ from search.records import (
     TrialRecord,
     TrialState,
 )
+from search.results import ResultsFolder
 from search.retrain import rivals
+from search.stages import judge
 from search.summary import tuning_answer
 
 TRIALS = [
@@ -141,3 +146,25 @@ def test_whether_tuning_paid_is_one_sentence() -> None:
         won | {"trials": few}
     )
     assert tuning_answer({"confirm": {"winner": "trial 4"}, "comparison": None}) == ""
+
+
+def test_finalists_are_chosen_once_for_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def number(limit: float | None, seconds_left: float, *, done: bool = False) -> int:
+        study: Any = SimpleNamespace(
+            results=results,
+            config=SimpleNamespace(budget=SimpleNamespace(time_limit=limit)),
+            clock=SimpleNamespace(seconds_left=seconds_left),
+        )
+        slots: Any = None if done else SimpleNamespace(count=2)
+        return judge._num_finalists(study, cast(Any, None), "these trials", 3, slots)
+
+    results = ResultsFolder(tmp_path)
+    monkeypatch.setattr(judge, "_forecast", lambda *asked: 100.0 * asked[2])
+    assert number(None, math.inf) == 3
+    assert number(600, 250) == 2, "there is time for a round of two"
+    assert number(600, 120) == 2, "a run that goes on has less left, and does the same"
+    assert number(600, 0, done=True) == 2
+    assert number(900, 500) == 3, "given more time it is asked anew"
+    assert number(30, 10) == 3, "none fits: confirm says so itself"
