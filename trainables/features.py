@@ -15,15 +15,16 @@ import errno
 import hashlib
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from trainables.backbones import Classifier, build_classifier
@@ -98,7 +99,7 @@ def _batch(features: Halves, labels: Labels) -> Batch:
 def open_features(inputs: TrialInputs) -> Features:
     """Return the features a trial needs, extracting those that its store does not have yet.
 
-    Trials that need the same block at once extract it once: the others wait for it.
+    Trials that need the same blocks at once extract each of them once, and share that work.
 
     Args:
         inputs: `backbone`, `augment_strength` and `num_views` of its params are read. Without a
@@ -111,25 +112,27 @@ def open_features(inputs: TrialInputs) -> Features:
     """
     data, strength = inputs.data, float(inputs.params["augment_strength"])
     batch_size = eval_batch(data.size_px, inputs.device)
-    blocks = _Blocks(inputs)
     num_train = sum(data.train_counts)
 
-    def of_view(view: int) -> Block:
+    def of_view(view: int) -> _Wanted:
         def batches() -> Iterator[Batch]:
             return data.view_batches(
                 batch_size=batch_size, view=view, augmentation=Augmentation(strength), seed=SEED
             )
 
         name = f"train-{strength:g}-{view}" if view else "train-clean"
-        return blocks.get(name, num_train, batches)
+        return _Wanted(name, num_train, batches)
 
-    clean, labels = of_view(0)
-    others = range(1, inputs.params["num_views"] + 1) if strength else ()
-    views = (clean, *(of_view(view)[0] for view in others))
-    if not data.num_val:
-        return Features(views, labels, (clean[:0], labels[:0]))
-    val = blocks.get("val", data.num_val, lambda: data.val_batches(batch_size=batch_size))
-    return Features(views, labels, val)
+    num_views = inputs.params["num_views"] if strength else 0
+    wanted = [of_view(view) for view in range(num_views + 1)]
+    if data.num_val:
+        val_batches = partial(data.val_batches, batch_size=batch_size)
+        wanted.append(_Wanted("val", data.num_val, val_batches))
+    blocks = _Blocks(inputs).get(wanted)
+    views = blocks[: num_views + 1]
+    clean, labels = views[0]
+    val = blocks[-1] if data.num_val else (clean[:0], labels[:0])
+    return Features(tuple(features for features, _ in views), labels, val)
 
 
 def frozen_classifier(inputs: TrialInputs) -> Classifier:
@@ -143,6 +146,15 @@ def frozen_classifier(inputs: TrialInputs) -> Classifier:
     return model.eval().requires_grad_(False)
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """A block by its name, and the images it is made of."""
+
+    name: str
+    num_images: int
+    batches: Callable[[], Iterator[Batch]]
+
+
 class _Blocks:
     """The blocks of one backbone and one choice of images; it is built only if one is missing."""
 
@@ -152,20 +164,44 @@ class _Blocks:
         self._device = inputs.device
         self._model = cache(lambda: frozen_classifier(inputs).to(inputs.device))
 
-    def get(self, name: str, num_images: int, batches: Callable[[], Iterator[Batch]]) -> Block:
-        """Return a block from the store, or extract it from these images."""
+    def get(self, wanted: Sequence[_Wanted]) -> list[Block]:
+        """Return blocks from the store, and extract those it has not.
+
+        First those that nobody else is extracting: trials that want the same blocks at once share
+        the work, and wait for each other only at its end.
+        """
         if self._folder is None:
-            features, labels = zip(*self._extract(batches()), strict=True)
-            return np.concatenate(features), np.concatenate(labels)
-        paths = self._folder / f"{name}.npy", self._folder / f"{name}.labels.npy"
-        found = _read(*paths, num_images)
+            return [self._in_memory(block) for block in wanted]
+        found: dict[str, Block] = {}
+        for patience in (0, -1):
+            for block in wanted:
+                with suppress(Timeout):
+                    if block.name not in found:
+                        found[block.name] = self._from_store(self._folder, block, patience)
+        return [found[block.name] for block in wanted]
+
+    def _in_memory(self, block: _Wanted) -> Block:
+        features, labels = zip(*self._extract(block.batches()), strict=True)
+        return np.concatenate(features), np.concatenate(labels)
+
+    def _from_store(self, folder: Path, block: _Wanted, patience: float) -> Block:
+        """Read a block, or extract it.
+
+        Args:
+            patience: Seconds to wait for another trial that is extracting it; -1 for any.
+
+        Raises:
+            Timeout: Another trial still is.
+        """
+        paths = folder / f"{block.name}.npy", folder / f"{block.name}.labels.npy"
+        found = _read(*paths, block.num_images)
         if found is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self._folder / f".{name}.lock"):
-                found = _read(*paths, num_images)
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / f".{block.name}.lock", timeout=patience):
+                found = _read(*paths, block.num_images)
                 if found is None:
-                    _write(*paths, num_images, self._extract(batches()))
-                    found = _read(*paths, num_images)
+                    _write(*paths, block.num_images, self._extract(block.batches()))
+                    found = _read(*paths, block.num_images)
         assert found is not None
         return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import save_file
 
 from tests.memory_data import MemoryData, coloured_noise
@@ -172,6 +174,27 @@ def test_trials_at_once_extract_once(data: CountedData, store: Path) -> None:
         worker.join()
     assert sorted(map(str, data.asked)) == ["0", "val"]
     assert len(found) == 4
+
+
+def test_what_another_trial_is_extracting_is_waited_for_last(
+    data: CountedData, store: Path
+) -> None:
+    with_views = {"augment_strength": 0.5, "num_views": 2}
+    folder = store / features._folder_name(TrialInputs(PARAMS, data, max_epochs=1))
+    folder.mkdir(parents=True)
+    found: list[Features] = []
+    worker = threading.Thread(target=lambda: found.append(opened(data, store, **with_views)))
+    with FileLock(folder / ".train-clean.lock"):
+        worker.start()
+        deadline = time.monotonic() + 120
+        while not (folder / "val.npy").exists():
+            assert time.monotonic() < deadline, "it waits for the block of another trial"
+            time.sleep(0.05)
+        assert data.asked == [1, 2, "val"]
+    worker.join()
+    assert data.asked == [1, 2, "val", 0]
+    alone = opened(data, None, **with_views)
+    assert all(np.array_equal(a, b) for a, b in zip(found[0].views, alone.views, strict=True))
 
 
 def test_batches_pass_over_every_image_in_views_drawn_at_random(data: CountedData) -> None:
