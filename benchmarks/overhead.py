@@ -119,9 +119,11 @@ def useful_fraction(data: Path | None, trials: int, epochs: int) -> Useful:
 def main(
     trials: Annotated[int, typer.Option(min=8, help="That do nothing.")] = 200,
     plain_trials: Annotated[
-        int | None, typer.Option(min=2, help="Of plain Ray Tune [as many].")
+        int | None, typer.Option(min=2, help="Of plain Ray Tune; as many by default.")
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Photos to train on [drawn].")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Photos to train on; drawn ones by default.")
+    ] = None,
     trainings: Annotated[int, typer.Option(min=2, help="Trials of small_cnn.")] = 24,
     epochs: Annotated[int, typer.Option(min=1, help="Of a full one.")] = 9,
     space: Annotated[Path, typer.Option(help="Space file to start.")] = Path("spaces/digits.yaml"),

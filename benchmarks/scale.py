@@ -4,8 +4,8 @@ python -m benchmarks.scale [--trials 1000] [--minutes 5] [--plot FILE] [--json F
 
 Trials do nothing but report made-up learning curves; everything around them is real: Ray Tune, the
 sampler, ASHA, the ledger, Optuna's journal, the live table. The search ends after --minutes, at
-whatever trial that is; --trials 10000 wants an hour. Then a study of --past trials, written
-without Ray, is gone on with in a fresh process: the time until its next trial starts.
+whatever trial that is; --trials 10000 wants more --minutes too. Then a study of --past trials,
+written without Ray, is gone on with in a fresh process: the time until its next trial starts.
 """
 
 from __future__ import annotations

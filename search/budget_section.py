@@ -121,7 +121,8 @@ class BudgetConfig(Section):
         or_none({"type": "string"}),
     ] = Field(
         default=None,
-        description="Wall time of the whole study: none, 90s, 20m, 1h30m or seconds.",
+        description="Wall time of one command, report included; a study that goes on gets it anew: "
+        "none, 90s, 20m, 1h30m or seconds.",
         examples=["20m"],
     )
 

@@ -34,7 +34,7 @@ def main(
         typer.Argument(metavar="DIR...", help="2 to 10 results folders that search.run wrote."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Folder of the comparison [results/compare-A-B].")
+        Path | None, typer.Option(help="Folder of the comparison; results/compare-A-B by default.")
     ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only the answer.")] = False,
 ) -> None:

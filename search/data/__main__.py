@@ -49,7 +49,7 @@ def main(
         typer.Option(help="Space file whose dataset section to follow; its root without a DIR."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the report [results/data-NAME].")
+        Path | None, typer.Option(help="Folder of the report; results/data-NAME by default.")
     ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and errors.")] = False,
 ) -> None:

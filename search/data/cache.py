@@ -55,7 +55,7 @@ def build_cache(
             that random crops keep quality.
         fit: How a photo becomes square: "crop", "squash" or "pad".
         num_workers: Threads that decode.
-        format: "pixels", or "jpeg": a quarter of the size, decoded again for every batch.
+        format: "pixels", or "jpeg": at most a third of the size, decoded again for every batch.
         on_progress: Called with (images in the store and sound, images in all).
         on_warning: Told in one sentence what was damaged.
 
