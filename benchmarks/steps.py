@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.measure import Cost, cost_of, now
-from search.tune.checkpoints import CHECKPOINT, Checkpoints
+from search.results import CHECKPOINT
+from search.tune.checkpoints import Checkpoints
 from search.tune.ledger import Ledger
 from trainables.backbones import HALF, build_classifier
 from trainables.classifier import train

@@ -2,9 +2,9 @@
 
 What is sent last is what makes the rest count. Markers say that a stage is done: so a push looks at
 markers first, then at ledgers, then at all other files, and sends them the other way round.
-Checkpoints go before all that, since a checkpoint may be older than its ledger, but never newer. A
-mirror that was cut at any moment is a state that a study goes on from. Only the marker that says
-whose folder it is goes before everything else.
+A checkpoint may be older than its ledger, but never newer: it is opened before the ledgers are
+looked at, so that it stays as it is, and sent after them. A mirror that was cut at any moment is a
+state that a study goes on from. Only the marker that says whose folder it is goes first.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import os
 import shutil
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from search.errors import ResultsError
 from search.folder_lock import FolderLock
 from search.lease import NOTE as _OWNER
-from search.results import ResultsFolder, open_results
+from search.results import CHECKPOINT, ResultsFolder, open_results
 from search.storage import Storage
 
 _NUM_COPIES = 4  # files under way at once: each waits for the network, not for a core
@@ -114,6 +115,7 @@ class Mirror:
         try:
             if self._is_begun:
                 return  # another command brought it meanwhile
+            self._forget_a_cut_pull()
             names = [n for n in self.there if n != _NOTE and ".." not in n.split("/")]
             with ThreadPoolExecutor(_NUM_COPIES) as pool:
                 list(pool.map(self._fetch, names))
@@ -131,27 +133,35 @@ class Mirror:
         if _STUDY not in markers:
             return  # nobody could tell whose files these are
         self._send_marker(_STUDY, markers[_STUDY])
-        # Before the ledgers are looked at: a checkpoint that is ahead of its ledger would leave a
-        # gap in the trial's curve.
-        self._send_all(name for name in _look(self.root) if name.startswith(_CHECKPOINTS))
-        markers = _read_markers(self.root)
-        ledgers = {n: size for n, (size, _) in _look(self.root).items() if _is_ledger(n)}
-        seen = _look(self.root)
-        apart = (".stages/", _CHECKPOINTS)
-        files = [n for n in seen if not n.startswith(apart) and not _is_ledger(n)]
-        gone = [name for name in before if name not in seen and name not in markers]
-        self._remove(name for name in gone if name.startswith(".stages/"))
-        self._send_all(files)
-        for name, num_bytes in ledgers.items():
-            self._send(name, num_bytes)
+        with ExitStack() as opened:
+            checkpoints = _open_checkpoints(self.root, opened)
+            markers = _read_markers(self.root)
+            ledgers = {n: size for n, (size, _) in _look(self.root).items() if _is_ledger(n)}
+            seen = _look(self.root)
+            gone = [name for name in before if name not in seen and name not in markers]
+            self._remove(name for name in gone if name.startswith(".stages/"))
+            apart = (_is_checkpoint, _is_ledger, _is_marker)
+            self._send_all(n for n in seen if not any(is_of(n) for is_of in apart))
+            for name, num_bytes in ledgers.items():
+                self._send(name, num_bytes)
+            with ThreadPoolExecutor(_NUM_COPIES) as pool:
+                list(pool.map(self._send_opened, checkpoints, checkpoints.values()))
         for name, content in markers.items():
             self._send_marker(name, content)
-        self._remove(name for name in gone if not name.startswith(".stages/"))
+        self._remove(name for name in gone if not _is_marker(name))
         if self._sent != before:
             self._write_note()
 
     def _fetch(self, name: str) -> None:
         self.storage.fetch(name, self.root / _PULLING / name)
+
+    def _forget_a_cut_pull(self) -> None:
+        """Empty the folder of an earlier one: what it brought may be gone there since."""
+        for left in (self.root / _PULLING).glob("*"):
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
 
     def _put_in_place(self) -> None:
         """Move what was brought to where it belongs; the markers come last."""
@@ -174,16 +184,19 @@ class Mirror:
         except FileNotFoundError:
             return  # gone since it was seen; the next push removes it there
         with file:
-            status = os.fstat(file.fileno())
-            stamp = (status.st_size if num_bytes is None else num_bytes, status.st_mtime_ns)
-            if self._sent.get(name) == stamp:
-                return
-            self.before_write()
-            if num_bytes is None:
-                self.storage.write(name, file, status.st_size)
-            else:
-                lines = file.read(num_bytes)
-                self.storage.write(name, lines[: lines.rfind(b"\n") + 1])
+            self._send_opened(name, file, num_bytes)
+
+    def _send_opened(self, name: str, file: BinaryIO, num_bytes: int | None = None) -> None:
+        status = os.fstat(file.fileno())
+        stamp = (status.st_size if num_bytes is None else num_bytes, status.st_mtime_ns)
+        if self._sent.get(name) == stamp:
+            return
+        self.before_write()
+        if num_bytes is None:
+            self.storage.write(name, file, status.st_size)
+        else:
+            lines = file.read(num_bytes)
+            self.storage.write(name, lines[: lines.rfind(b"\n") + 1])
         self._sent[name] = stamp
 
     def _send_marker(self, name: str, content: bytes) -> None:
@@ -235,6 +248,23 @@ def _read_markers(root: Path) -> dict[str, bytes]:
         except FileNotFoundError:  # it was removed in this moment
             continue
     return markers
+
+
+def _open_checkpoints(root: Path, opened: ExitStack) -> dict[str, BinaryIO]:
+    """Open them all: what is open stays as it is though a training puts its next in its place."""
+    files: dict[str, BinaryIO] = {}
+    for name in filter(_is_checkpoint, _look(root)):
+        with suppress(FileNotFoundError):  # its trial ended in this moment
+            files[name] = opened.enter_context((root / name).open("rb"))
+    return files
+
+
+def _is_checkpoint(name: str) -> bool:
+    return name.startswith(_CHECKPOINTS) and name.endswith(f"/{CHECKPOINT}")
+
+
+def _is_marker(name: str) -> bool:
+    return name.startswith(".stages/")
 
 
 def _is_ledger(name: str) -> bool:

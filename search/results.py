@@ -13,6 +13,9 @@ from search.errors import ResultsError
 from search.folder_lock import FolderLock
 from search.records import write_json
 
+CHECKPOINT = "checkpoint.pt"
+WEIGHTS = "weights.safetensors"
+
 
 @dataclass(frozen=True)
 class ResultsFolder:
@@ -74,8 +77,15 @@ class ResultsFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Those of trainings that may go on, by stage and number; gone when the study ends."""
+        """Those of trainings that may go on; gone when the study ends."""
         return self.study / "checkpoints"
+
+    def checkpoints_of(self, stage: str, ledger: Path) -> Path:
+        """Those of the trainings that a ledger knows, by number.
+
+        A stage may have several ledgers, one for each set of requests: their numbers are others.
+        """
+        return self.checkpoints / stage / ledger.stem.removeprefix("events").removeprefix("-")
 
     @property
     def confirm(self) -> Path:

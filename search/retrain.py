@@ -15,6 +15,7 @@ import numpy as np
 from search.calibration import SETTLING_SCHEDULES, Temperature
 from search.errors import TrialError
 from search.records import Confirmation, FinalModel, TrialRecord, TrialState, write_csv, write_json
+from search.results import WEIGHTS
 from search.select import RETRAIN_SHARE, SECONDS_FOR_TEST_AND_REPORT, SECONDS_TO_START_WORKERS
 from search.tune.ledger import Ledger
 from search.tune.runner import Runner, candidate_name
@@ -70,8 +71,6 @@ def retrain_winner(
     """
     results = runner.results
     winner = confirmation.winner
-    for folder in (results.baseline, results.runner_up):
-        shutil.rmtree(folder, ignore_errors=True)
     chosen = [(winner, results.best)]
     chosen += [(t, results.runner_up if t.number else results.baseline) for t in beside]
     if len(chosen) == 1 and runner.slots:
@@ -86,8 +85,12 @@ def retrain_winner(
         ("train_loss", "minimize"),
         should_stop=lambda: runner.clock.stop_requested,
     )
+    # What is there may be of an earlier set of models: from here on it is not whole.
+    results.marker("retrain").unlink(missing_ok=True)
+    for folder in (results.baseline, results.runner_up):
+        shutil.rmtree(folder, ignore_errors=True)
     for request, (trial, folder) in zip(requests, chosen, strict=True):
-        trained = results.checkpoints / "retrain" / str(request.number)
+        trained = results.checkpoints_of("retrain", ledger.path) / str(request.number)
         reason = _collect(ledger, request, trained, folder)
         if reason and folder == results.best:
             ledger.path.unlink(missing_ok=True)  # so that the same command does try again
@@ -144,10 +147,10 @@ def _collect(ledger: Ledger, request: Request, source: Path, folder: Path) -> st
     done = ledger.trials.get(request.number)
     if done is None or done.state is not TrialState.COMPLETE:
         return done.error if done and done.error else "it did not finish"
-    if not (source / "weights.safetensors").exists():
+    if not (source / WEIGHTS).exists():
         return f"its model {source} is gone"
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("weights.safetensors", "model.json"):
+    for name in (WEIGHTS, "model.json"):
         shutil.copyfile(source / name, folder / f".{name}.tmp")
         (folder / f".{name}.tmp").replace(folder / name)
     write_json(folder / "params.json", request.params)

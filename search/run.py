@@ -71,9 +71,7 @@ def main(
         list[str] | None,
         typer.Option(help="Folder of class folders, CSV list or .zip of photos; repeat to merge."),
     ] = None,
-    results: Annotated[
-        Path | None, typer.Option(help="Where to write; results/<study name> by default.")
-    ] = None,
+    results: Annotated[Path | None, typer.Option(help="Folder; else results/<study name>.")] = None,
     trials: Annotated[int | None, typer.Option(help="Number of trials.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of a full training.")] = None,
     time_limit: Annotated[str | None, typer.Option(help="Like 90s, 20m or 1h30m.")] = None,

@@ -66,8 +66,8 @@ def default_trial(trials: Sequence[TrialRecord], direction: str) -> TrialRecord:
             "search: must finish at least one epoch of one trial, got none. "
             "Raise --time-limit, or lower dataset.size_px."
         )
-    usable = (t for t in ranked if t.number == 0 and t.state is not TrialState.FAILED)
-    return next(usable, ranked[0])
+    usable = [trial for trial in ranked if trial.state is not TrialState.FAILED] or ranked
+    return next((trial for trial in usable if trial.number == 0), usable[0])
 
 
 def num_retrainings(num_candidates: int, num_seeds: int) -> int:

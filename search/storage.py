@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -57,7 +58,7 @@ class Storage:
         if is_url(url):
             self._files, self._root = fs.FileSystem.from_uri(_in_one_piece(url))
         else:
-            self._files, self._root = fs.LocalFileSystem(), str(Path(url).expanduser().resolve())
+            self._files, self._root = fs.LocalFileSystem(), str(_at_home(url).resolve())
         if not self._root.strip("/"):
             raise ValueError("no bucket or folder in it")
         is_local = isinstance(self._files, fs.LocalFileSystem)
@@ -228,6 +229,18 @@ _PLAIN = {
 }
 
 
+def _at_home(path: str) -> Path:
+    """Expand ~ and ~user.
+
+    Raises:
+        ValueError: There is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"no home folder for {path.split('/')[0]}") from error
+
+
 def _has_credentials() -> bool:
     """Tell whether there is anything that Amazon's tools take for credentials."""
     named = (
@@ -236,8 +249,12 @@ def _has_credentials() -> bool:
         "AWS_ROLE_ARN",
         "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     )
-    own = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")).expanduser()
-    return any(name in os.environ for name in named) or own.exists()
+    own = os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")
+    if any(name in os.environ for name in named):
+        return True
+    with suppress(ValueError):
+        return _at_home(own).exists()
+    return False
 
 
 def reason_of(error: Exception) -> str:

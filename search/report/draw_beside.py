@@ -42,7 +42,7 @@ class Helper:
     def draw_the_rest(self, files: StudyFiles) -> dict[str, list[Drawn]]:
         """Draw from the first plot on what the process has not drawn; return all by section."""
         with plot_style():
-            while self._waiting or self._asking.is_alive():
+            while self._asking.is_alive() or self._waiting:  # in this order: it may hand one back
                 try:
                     plot = self._waiting.popleft()
                 except IndexError:
@@ -93,14 +93,15 @@ def drawing_beside(results: ResultsFolder, *, at_work: bool, wanted: bool) -> It
     process = None
     if wanted and (os.cpu_count() or 1) > 1:
         arguments = [str(results.root), *(["at-work"] if at_work else [])]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "search.report.draw_beside", *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            encoding="utf-8",
-        )
+        with suppress(OSError):  # too many processes, no memory
+            process = subprocess.Popen(
+                [sys.executable, "-m", "search.report.draw_beside", *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                encoding="utf-8",
+            )
     helper = Helper(process)
     try:
         yield helper

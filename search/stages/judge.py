@@ -22,6 +22,7 @@ from search.records import (
     file_hash,
     fingerprint,
 )
+from search.results import WEIGHTS
 from search.retrain import retrain_winner, rivals
 from search.select import default_trial, forecast_seconds, num_retrainings, select_top
 from search.slots import Slots
@@ -142,8 +143,8 @@ def retrain(
     """Train the winner on train + val, and the default recipe beside it."""
     winner, results = confirmation.winner, study.results
     numbers = [t.number for t in (winner, confirmation.runner_up) if t is not None]
-    identity = fingerprint(study.identity, numbers)
-    if results.is_done("retrain", identity) and (results.best / "weights.safetensors").exists():
+    identity = fingerprint(study.identity, numbers, confirmation.num_seeds)
+    if results.is_done("retrain", identity) and (results.best / WEIGHTS).exists():
         return FinalModel(results.best, data.cache.classes)
     begin = time.monotonic()
     slots = plan(study, data, backbones)
@@ -185,8 +186,8 @@ def _rivals(
 def evaluate(study: Study, data: Data, model: FinalModel) -> Evaluation:
     """Judge the final model on the test images, once per final model."""
     results = study.results
-    weights = file_hash(model.folder / "weights.safetensors")
-    identity = fingerprint(study.identity, weights, data.cache.fingerprint)
+    weights = file_hash(model.folder / WEIGHTS)
+    identity = fingerprint(study.identity, _what_is_compared(study), data.cache.fingerprint)
     if results.is_done("evaluate", identity):
         evaluation = read_evaluation(results)
     else:
@@ -194,7 +195,9 @@ def evaluate(study: Study, data: Data, model: FinalModel) -> Evaluation:
         # Where the study began with another one on these images, their first look was there.
         before = take_warm_start(study.config, results, None)
         looks = before.num_test_looks if before else 0
-        times = results.read_marker("evaluate").get("times", looks) + 1
+        earlier = results.read_marker("evaluate")
+        # The same model beside other rivals gets the same predictions: that is no further look.
+        times = earlier.get("times", looks) + (earlier.get("weights") != weights)
         note = results.read_marker("retrain")
         with study.terminal.busy("test", "judging the test images"):
             evaluation = evaluate_on_test(
@@ -207,7 +210,7 @@ def evaluate(study: Study, data: Data, model: FinalModel) -> Evaluation:
                 cautions=test_cautions(data.checked.problems, data.checked.index, data.split),
                 num_threads=os.cpu_count() or 1,
             )
-        study.finish("evaluate", identity, begin, times=times)
+        study.finish("evaluate", identity, begin, times=times, weights=weights)
     times = results.read_marker("evaluate").get("times", 1)
     if times > 1:
         study.warn(
@@ -221,6 +224,17 @@ def evaluate(study: Study, data: Data, model: FinalModel) -> Evaluation:
     for caution in read_cautions(results):
         study.terminal.warn(caution)
     return evaluation
+
+
+def _what_is_compared(study: Study) -> list[str]:
+    """Name all that the test's figures depend on: the models, a temperature, the rival's name."""
+    results = study.results
+    files = (
+        *(folder / WEIGHTS for folder in (results.best, results.baseline, results.runner_up)),
+        results.best / "calibration.json",
+    )
+    hashes = [file_hash(file) if file.exists() else "" for file in files]
+    return [*hashes, results.read_marker("retrain").get("runner_up", "")]
 
 
 def explain(study: Study, data: Data, evaluation: Evaluation) -> None:

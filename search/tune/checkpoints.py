@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.records import TrialState
+from search.results import CHECKPOINT
 from search.tune.home import HERE, Home
 from search.tune.ledger import LedgerTrial
 
-CHECKPOINT = "checkpoint.pt"
 FULL_BYTES = 1_000_000  # a disk with less has no room for the next piece of a file
 
 

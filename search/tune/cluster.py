@@ -23,6 +23,8 @@ from search.tune.node_files import images_here
 
 BOOTSTRAP_FILE = Path("~/ray_bootstrap_config.yaml")
 """Where Ray's cluster launcher leaves its description of the cluster, on the head."""
+HEAD = "node:__internal_head__"
+"""A resource that Ray gives to the head alone."""
 SECONDS_TO_PREPARE = 3600.0
 NUM_TRIES = 3
 """Trainings that a node which came late may fail to begin, before it is left out."""
@@ -89,8 +91,13 @@ class Cluster:
         """Return CPUs and GPUs of each node, of those too that would be started when asked for."""
         here = self.sizes_up()
         to_come = [] if self.is_own else launchable_nodes(BOOTSTRAP_FILE.expanduser())
-        missing = len(to_come) - sum(1 for cpus, _ in here if cpus)
+        missing = len(to_come) - self._num_workers_up()
         return here + to_come[len(to_come) - max(0, missing) :]
+
+    def _num_workers_up(self) -> int:
+        """Count what the autoscaler would count: not the head, but what is excluded too."""
+        rows = (row["Resources"] for row in ray.nodes() if row["Alive"])
+        return sum(1 for have in rows if have.get("CPU") and HEAD not in have)
 
     @property
     def may_grow(self) -> bool:
@@ -274,4 +281,4 @@ def _why_not(job: Any) -> str:
         return f"it did not get the images within {SECONDS_TO_PREPARE / 60:.0f} min"
     except Exception as error:
         cause = getattr(error, "cause", None) or error
-        return f"{type(cause).__name__}: {str(cause).strip().splitlines()[-1]}"
+        return f"{type(cause).__name__}: {(str(cause).strip().splitlines() or ['no reason'])[-1]}"

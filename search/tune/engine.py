@@ -135,7 +135,7 @@ def run_tune(
     Workers stay alive between trials: a process for each would cost ten CPU seconds a trial.
     What confirms and retrains is to be compared, so none of it goes beside (see `Places`).
     """
-    checkpoints = Checkpoints(results.checkpoints / stage, training_set.home)
+    checkpoints = Checkpoints(results.checkpoints_of(stage, ledger.path), training_set.home)
     checkpoints.remove_leftovers(ledger.trials)
     recorder = Recorder(
         ledger,

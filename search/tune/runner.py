@@ -17,7 +17,7 @@ from search.config import StudyConfig
 from search.errors import TrialError
 from search.goals import architecture_of
 from search.records import TrialRecord, TrialState, fingerprint
-from search.results import ResultsFolder
+from search.results import WEIGHTS, ResultsFolder
 from search.slots import Slots
 from search.tune.cluster import Cluster
 from search.tune.engine import RequestSearch, run_tune
@@ -157,12 +157,16 @@ class Runner:
         identity = fingerprint([(r.params, r.seed, r.max_epochs, r.stop_epoch) for r in requests])
         ledger = Ledger(folder / f"events-{identity}.jsonl", *objective)
         done = {trial.number for trial in ledger.finished()}
+        models = self.results.checkpoints_of(stage, ledger.path)
+        done -= {r.number for r in requests if r.keep_model and _lacks_model(ledger, models, r)}
+        before = {number: trial.last_event for number, trial in ledger.trials.items()}
         waiting = [request for request in requests if request.number not in done]
         searcher = RequestSearch(waiting)
         self.run(stage, ledger, searcher, FIFOScheduler(), len(waiting), should_stop)
         self.clock.check()
         for trial in ledger.trials.values():
-            if trial.state is TrialState.INTERRUPTED and trial.error:
+            is_news = trial.last_event != before.get(trial.number)  # not of an earlier process
+            if is_news and trial.state is TrialState.INTERRUPTED and trial.error:
                 raise TrialError(
                     f"{stage}: training {trial.number} could not be done here because of "
                     f"{trial.error}. Mend the cause: the same command goes on."
@@ -190,6 +194,13 @@ class Runner:
             yield
         finally:
             self.clock.wait_for_trials(False)
+
+
+def _lacks_model(ledger: Ledger, folder: Path, request: Request) -> bool:
+    """Tell whether a training ended and its model did not get to where it is kept."""
+    trial = ledger.trials.get(request.number)
+    is_complete = trial is not None and trial.state is TrialState.COMPLETE
+    return is_complete and not (folder / str(request.number) / WEIGHTS).exists()
 
 
 def candidate_name(trial: TrialRecord) -> str:

@@ -12,7 +12,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from search.clock import leave_at_once, write_raw
-from search.errors import ResourceError, TrialError
+from search.errors import ResourceError, TrialError, first_line
 from search.tune.workers import (
     SYSTEM_CONFIG,
     keep_workers_of_both_kinds,
@@ -111,13 +111,13 @@ class RaySession:
         self._up.wait()
         if self._error is not None and self.address == "local":
             raise ResourceError(
-                f"Ray must start on this machine, got: {str(self._error).splitlines()[0]}. "
+                f"Ray must start on this machine, got: {first_line(self._error)}. "
                 "Run again with -v to see its own messages."
             ) from self._error
         if self._error is not None:
             raise ResourceError(
                 f"--address {self.address}: must be a running Ray cluster, got: "
-                f"{str(self._error).splitlines()[0]}. Start one, "
+                f"{first_line(self._error)}. Start one, "
                 "or leave --address out to use this machine."
             ) from self._error
 

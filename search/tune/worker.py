@@ -19,10 +19,11 @@ from typing import Any
 
 from ray import tune
 
-from search.errors import DatasetError
+from search.errors import DatasetError, first_line
 from search.goals import Constraint, Goals
 from search.records import Ids, ImageCache
-from search.tune.checkpoints import CHECKPOINT, Checkpoints
+from search.results import CHECKPOINT
+from search.tune.checkpoints import Checkpoints
 from search.tune.failures import refusal
 from search.tune.home import HERE, Home, this_node
 from search.tune.node_files import features_here, file_here, images_here
@@ -177,7 +178,7 @@ def _train(
         try:
             checkpoints.keep(request.number, lambda folder: save(folder / CHECKPOINT))
         except (OSError, RuntimeError) as error:  # torch has no error of its own for a full disk
-            warning = f"checkpoints cannot be written ({str(error).splitlines()[0]}): "
+            warning = f"checkpoints cannot be written ({first_line(error)}): "
             warning += "a training that is interrupted now begins again"
 
     inputs = _inputs(request, data, device, resume_from, home)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import ray
+import yaml
 from ray.cluster_utils import Cluster as RayCluster
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -17,9 +18,11 @@ from search.data.cache import build_cache
 from search.data.index import build_index
 from search.data.store import open_images
 from search.records import ImageCache
+from search.results import CHECKPOINT
 from search.slots import Slots, plan_slots
+from search.tune import cluster as cluster_module
 from search.tune import home as home_module
-from search.tune.checkpoints import CHECKPOINT, Checkpoints
+from search.tune.checkpoints import Checkpoints
 from search.tune.cluster import Cluster
 from search.tune.node_files import file_here, images_here
 from tests.images import make_folder
@@ -148,6 +151,23 @@ def test_checkpoints_are_kept_where_the_study_is(cluster: Cluster, tmp_path: Pat
     assert [f.name for f in (tmp_path / "search" / "4").iterdir()] == [CHECKPOINT]
     with checkpoints.newest(4) as (file, _):
         assert file == tmp_path / "search" / "4" / CHECKPOINT
+
+
+def test_what_an_autoscaler_may_add_is_counted_as_it_counts(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "bootstrap.yaml"
+    kinds = {"head": {}, "worker": {"resources": {"CPU": 2}, "max_workers": 3}}
+    described = {"provider": {"type": "aws"}, "head_node_type": "head"}
+    file.write_text(yaml.safe_dump({**described, "available_node_types": kinds}))
+    monkeypatch.setattr(cluster_module, "BOOTSTRAP_FILE", file)
+    assert sorted(cluster.sizes()) == [(0, 0), *[(2, 0)] * 3], "two more beside the one that is up"
+    (other,) = [n.node_id for n in cluster.nodes() if n.cpus]
+    cluster.excluded[other] = "no room"
+    try:
+        assert sorted(cluster.sizes()) == [(0, 0), *[(2, 0)] * 2], "it is not started in its place"
+    finally:
+        cluster.excluded.clear()
 
 
 def test_nodes_are_counted_one_by_one_and_those_left_out_get_nothing(cluster: Cluster) -> None:

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from search.records import TrialState
-from search.tune.checkpoints import CHECKPOINT, Checkpoints
+from search.results import CHECKPOINT
+from search.tune.checkpoints import Checkpoints
 from search.tune.ledger import Ledger
 
 

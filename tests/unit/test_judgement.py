@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -168,3 +169,22 @@ def test_finalists_are_chosen_once_for_a_limit(
     assert number(600, 0, done=True) == 2
     assert number(900, 500) == 3, "given more time it is asked anew"
     assert number(30, 10) == 3, "none fits: confirm says so itself"
+
+
+def test_a_test_counts_as_done_for_the_very_models_it_compared(tmp_path: Path) -> None:
+    results = ResultsFolder(tmp_path)
+    study: Any = SimpleNamespace(results=results)
+    seen = [judge._what_is_compared(study)]
+    for path in (
+        results.best / "weights.safetensors",
+        results.baseline / "weights.safetensors",
+        results.runner_up / "weights.safetensors",
+        results.best / "calibration.json",
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(path.parent.name)
+        seen.append(judge._what_is_compared(study))
+    results.mark_done("retrain", "its inputs", 0.0, runner_up="trial 7")
+    seen.append(judge._what_is_compared(study))
+    assert all(one != other for one, other in pairwise(seen))
+    assert judge._what_is_compared(study) == seen[-1]

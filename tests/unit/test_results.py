@@ -49,3 +49,15 @@ def test_fresh_leaves_a_folder_in_use_where_it_is(tmp_path: Path) -> None:
         set_aside(tmp_path / "r")
     lock.release()
     assert folder.is_done("study", "abc")
+
+
+def test_each_ledger_has_checkpoints_of_its_own(tmp_path: Path) -> None:
+    results = ResultsFolder(tmp_path)
+    search = results.checkpoints_of("search", results.study / "events.jsonl")
+    assert search == results.checkpoints / "search"
+    one, other = (
+        results.checkpoints_of("confirm", results.confirm / f"events-{identity}.jsonl")
+        for identity in ("12ab", "34cd")
+    )
+    assert one != other
+    assert one.parent == other.parent == results.checkpoints / "confirm"

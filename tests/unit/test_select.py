@@ -145,6 +145,10 @@ def test_a_failed_default_recipe_is_stood_in_for_by_the_best_trial() -> None:
     trials = [failed, trial(1, "complete", 0.5), trial(2, "complete", 0.6)]
     assert default_trial(trials, "maximize").number == 2
     assert default_trial([trial(0, "pruned", 0.1), *trials[1:]], "maximize").number == 0
+    further = trial(0, "failed", 0.9, epochs_run=5)
+    cut = trial(1, "interrupted", 0.4, epochs_run=3)
+    assert default_trial([further, cut], "maximize").number == 1, "what failed would fail again"
+    assert default_trial([further], "maximize").number == 0
     with pytest.raises(TrialError, match="at least one epoch"):
         default_trial([trial(0, "interrupted", None)], "maximize")
 

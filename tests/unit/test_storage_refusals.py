@@ -163,3 +163,15 @@ def test_a_mistyped_url_is_no_folder(url: str) -> None:
 def test_a_reason_is_short() -> None:
     text = "When x: AWS Error SLOW_DOWN during PutObject operation: Reduce it. (Request ID: 7)"
     assert reason_of(OSError(text)) == "SLOW_DOWN: Reduce it"
+
+
+def test_nobodys_home_is_no_folder() -> None:
+    with pytest.raises(ResultsError, match="no home folder for ~no-such-user"):
+        open_storage("--storage", "~no-such-user/x")
+
+
+def test_credentials_in_nobodys_home_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "~no-such-user/credentials")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+    text = "When x: AWS Error ACCESS_DENIED during PutObject operation: No response body."
+    assert "there are none in AWS_ACCESS_KEY_ID" in reason_of(OSError(text))
