@@ -26,11 +26,11 @@ setup: $(READY) ## build .venv with the tested versions; does nothing when it is
 run: $(READY) ## set up, then search: SPACE (spaces/cars.yaml) with ARGS
 	$(BIN)/python -m search.run --space $(SPACE) $(ARGS)
 
-# Three files of tests at once, in their order: the long ones come first, and wait as much as they
-# compute.
+# Two files of tests at once, in their order: the long ones come first, and wait as much as they
+# compute. With three, a busy machine makes some wait too long.
 test: $(READY) ## set up, then run the default test suite
 	$(BIN)/python -m pytest tests -m "not real and not cluster" \
-		-n 3 --dist loadfile --no-loadscope-reorder
+		-n 2 --dist loadfile --no-loadscope-reorder
 
 cluster-test: $(READY) ## ray up on hosts made of namespaces: Linux, root, openssh-server, rsync, iproute2
 	$(BIN)/python -m pytest tests/cluster -m cluster -rs

@@ -27,7 +27,7 @@ def expect_refusal(folder: Path, *flags: str, says: tuple[str, ...]) -> None:
     assert "Traceback" not in text
     for word in says:
         assert word in text, text
-    assert seconds < 10, "2 s on an idle machine"
+    assert seconds < 30, "2 s on an idle machine"
 
 
 def test_missing_data_named_by_the_user_never_falls_back(study: Path) -> None:

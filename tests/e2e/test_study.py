@@ -195,7 +195,7 @@ def test_the_same_command_on_a_finished_study_ends_in_seconds(finished: Path) ->
     assert again.returncode == 0, again.stderr
     assert "already finished" in again.stdout
     assert "test accuracy" in again.stdout
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 30
     assert (results / "summary.json").read_bytes() == before
 
 

@@ -136,6 +136,6 @@ def test_connection_check_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     start = time.monotonic()
     assert not is_connected(closed, seconds=0.5)
     assert not is_connected(("name.invalid", 443), seconds=0.5)
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 9
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
     assert is_connected(closed, seconds=0.5)
