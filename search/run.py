@@ -214,7 +214,7 @@ def _run_stages(
     from search.tune.session import RaySession
 
     write_json(folder.environment, describe_environment(config.seed, count_gpus()))
-    session = RaySession(flags.address, verbose=terminal.verbosity > 0)
+    session = RaySession(flags.address, terminal.verbosity > 0, clock)
     # From here on the report is out of date, whatever becomes of this run.
     folder.marker("report").unlink(missing_ok=True)
     weights, warm_start = flags.weights, flags.warm_start

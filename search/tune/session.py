@@ -11,7 +11,7 @@ import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from search.clock import leave_at_once, write_raw
+from search.clock import EXIT_INTERRUPTED, Clock, leave_at_once, write_raw
 from search.errors import ResourceError, TrialError, first_line
 from search.tune.workers import (
     SYSTEM_CONFIG,
@@ -63,9 +63,13 @@ class RaySession:
     Args:
         address: "local" for a cluster of this process's own, "auto" or host:port to join one.
         verbose: Let Ray and Optuna talk.
+        clock: Knows whether a stop was asked for, which Ray's servers may obey first.
     """
 
-    def __init__(self, address: str = "local", verbose: bool = False) -> None:
+    def __init__(
+        self, address: str = "local", verbose: bool = False, clock: Clock | None = None
+    ) -> None:
+        self._clock = clock
         self.address = address
         self._verbose = verbose
         self._error: BaseException | None = None
@@ -150,6 +154,10 @@ class RaySession:
         """
         for name, process in self._watched:
             if process.poll() is not None:
+                if self._clock is not None and self._clock.stop_requested:
+                    # The signal went to all processes, as `timeout` and Slurm send it.
+                    write_raw(b"\nstopped: finished trials are kept, the same command goes on\n")
+                    leave_at_once(EXIT_INTERRUPTED)
                 write_raw(
                     f"\nerror: Ray's {name} must live as long as the command, got killed (out of "
                     "memory?). What is finished is kept, the same command goes on.\n".encode()

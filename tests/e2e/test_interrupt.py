@@ -138,3 +138,15 @@ def test_sigterm_before_the_first_trial_leaves_nothing_running(tmp_path: Path) -
     wait_for(lambda: (tmp_path / "results" / "tiny" / "environment.json").exists())
     os.kill(process.pid, signal.SIGTERM)
     end_of(process, 130, "stopping: finished trials are kept")
+
+
+def test_a_signal_to_all_processes_is_a_stop_too(tmp_path: Path) -> None:
+    make_study(tmp_path)
+    process = start_search(tmp_path, "--space", "tiny.yaml")
+    wait_for(lambda: any(e["event"] == "epoch" for e in events(tmp_path)))
+    raylets = [p for p in psutil.Process(process.pid).children(True) if p.name() == "raylet"]
+    os.kill(process.pid, signal.SIGTERM)
+    for raylet in raylets:
+        raylet.kill()
+    assert raylets
+    end_of(process, 130)
