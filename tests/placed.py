@@ -25,7 +25,11 @@ class PlacedSet(TrainingSet):
 
 
 def train(inputs: TrialInputs, report: Report) -> None:
-    """Note node, GPUs, process and time in a file of the trial, and report made-up epochs."""
+    """Note node, GPUs, process and time in a file of the trial, and report made-up epochs.
+
+    The param `gate` names a file: until it is there, no training goes beyond its first epoch, or
+    none without a GPU (`gates_gpus`).
+    """
     import ray
 
     context = ray.get_runtime_context()
@@ -37,18 +41,22 @@ def train(inputs: TrialInputs, report: Report) -> None:
         "mode": inputs.mode,
         "begin": time.time(),
     }
+    is_gated = inputs.params["gates_gpus"] or not note["gpus"]
+    folder = Path(inputs.params["notes"])
+    name = f"{inputs.seed}-{time.time_ns()}"
+    (folder / f"{name}.begun").write_text(json.dumps(note))
     for epoch in range(1, inputs.max_epochs + 1):
         time.sleep(inputs.params["epoch_seconds"])
         value = inputs.seed % 10 / 20 + epoch / 100
         report(EpochReport(epoch, 1 - value, 1 - value, value, value, value, 0.1, 0.0, 0.0), _save)
-    folder = Path(inputs.params["notes"])
-    name = f"{inputs.seed}-{time.time_ns()}.json"
-    (folder / name).write_text(json.dumps(note | {"end": time.time()}))
+        while is_gated and not Path(inputs.params["gate"]).exists():
+            time.sleep(0.05)
+    (folder / f"{name}.json").write_text(json.dumps(note | {"end": time.time()}))
 
 
-def notes_in(folder: Path) -> list[dict[str, Any]]:
-    """Return what trainings noted, one for each that came to its end."""
-    return [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
+def notes_in(folder: Path, kind: str = "json") -> list[dict[str, Any]]:
+    """Return what trainings noted, one for each that came to its end; "begun": that has begun."""
+    return [json.loads(file.read_text()) for file in sorted(folder.glob(f"*.{kind}"))]
 
 
 def _save(path: Path) -> None:

@@ -44,19 +44,22 @@ space:
   lr: {float: [1.0e-4, 1.0e-2], log: true}
 """
 LIMITED = {"object_store_memory": 80_000_000, "include_dashboard": False}
-SECONDS = 200.0
+SECONDS = 500.0
 
 
 @dataclass(frozen=True)
 class PlacedRunner(Runner):
-    """A study's runner whose trainings only note where they are."""
+    """A study's runner whose trainings only note where they are, once the gate is there."""
 
     epoch_seconds: float = 0.2
+    gate: Path = Path("/")
+    gates_gpus: bool = True
 
     def request(self, number: int, *args: Any, **kwargs: Any) -> Request:
         request = super().request(number, *args, **kwargs)
         own = {"epoch_seconds": self.epoch_seconds, "notes": str(self.results.root / "notes")}
-        return replace(request, trainable="placed", params=request.params | own)
+        params = request.params | own | {"gate": str(self.gate), "gates_gpus": self.gates_gpus}
+        return replace(request, trainable="placed", params=params)
 
 
 @dataclass(frozen=True)
@@ -74,9 +77,7 @@ class TwoKinds:
     def add(self, **options: Any) -> Any:
         return self.raylets.add_node(object_store_memory=80_000_000, **options)
 
-    def runner(
-        self, root: Path, num_trials: int, said: list[str], epoch_seconds: float = 0.2
-    ) -> PlacedRunner:
+    def runner(self, root: Path, num_trials: int, said: list[str]) -> PlacedRunner:
         config = load(SPACE.replace("TRIALS", str(num_trials)))
         (root / "notes").mkdir(parents=True)
         index = build_index([make_folder(root / "photos", ("a", "b"), 20)])
@@ -97,7 +98,6 @@ class TwoKinds:
             said.append,
             cluster=self.cluster,
             count_slots=lambda: self.lend(config, count_again(slots, "auto", self.cluster.sizes())),
-            epoch_seconds=epoch_seconds,
         )
 
     def lend(self, config: StudyConfig, slots: Slots) -> Slots:
@@ -162,7 +162,8 @@ def test_gpus_take_what_needs_them_and_cpus_what_is_light(kinds: TwoKinds, tmp_p
     said: list[str] = []
     runner = kinds.runner(tmp_path / "study", 40, said)
     assert runner.slots == Slots(1, 0.25, 4, most_on_a_node=4, beside=2)
-    search_trials(runner)
+    gate = tmp_path / "gate"  # or GPUs do all, where workers of the other node are late
+    during(replace(runner, gate=gate), lambda _: has_begun_beside(runner), gate.touch)
     check_all_complete(runner, 40)
     notes = notes_in(tmp_path / "study" / "notes")
     with_gpu, gpu_node = [note for note in notes if note["gpus"]], kinds.nodes["gpu"].node_id
@@ -192,15 +193,21 @@ def test_gpus_take_what_needs_them_and_cpus_what_is_light(kinds: TwoKinds, tmp_p
     assert all(note["gpus"] for note in again), "what is compared is trained alike"
 
 
-def during(runner: Runner, ready: Callable[[], bool], act: Callable[[], object]) -> None:
+def has_begun_beside(runner: Runner) -> bool:
+    """Whether both CPUs of the node without a GPU have a training."""
+    begun = notes_in(runner.results.root / "notes", "begun")
+    return sum(not note["gpus"] for note in begun) >= 2
+
+
+def during(runner: Runner, ready: Callable[[Ledger], bool], act: Callable[[], object]) -> None:
     """Search, and do something to the cluster as soon as the search is ready for it.
 
     In the search's own thread: Ray starts nodes in no other.
     """
     acted: list[object] = []
 
-    def on_change(*_: Any) -> None:
-        if not acted and ready():
+    def on_change(ledger: Ledger, *_: Any) -> None:
+        if not acted and ready(ledger):
             acted.append(True)
             act()
 
@@ -213,14 +220,15 @@ def test_a_light_trial_whose_node_is_lost_goes_on_where_there_is_room(
     kinds: TwoKinds, tmp_path: Path
 ) -> None:
     said: list[str] = []
-    runner = kinds.runner(tmp_path / "study", 30, said, epoch_seconds=0.5)
+    gate = tmp_path / "gate"
+    runner = replace(kinds.runner(tmp_path / "study", 16, said), gate=gate)
 
-    def is_busy() -> bool:
-        on_cpu = [note for note in notes_in(tmp_path / "study" / "notes") if not note["gpus"]]
-        return len(on_cpu) >= 2
+    def lose() -> None:
+        kinds.raylets.remove_node(kinds.nodes["cpu"], False)
+        gate.touch()
 
-    during(runner, is_busy, lambda: kinds.raylets.remove_node(kinds.nodes["cpu"], False))
-    ledger = check_all_complete(runner, 30)
+    during(runner, lambda _: has_begun_beside(runner), lose)
+    ledger = check_all_complete(runner, 16)
     assert any("was lost, its trainings go on elsewhere" in text for text in said), said
     assert sum(trial.num_retries for trial in ledger.trials.values()) >= 1
     notes = notes_in(tmp_path / "study" / "notes")
@@ -233,14 +241,23 @@ def test_a_node_that_comes_late_and_cannot_take_the_images_is_left_out(
     kinds: TwoKinds, tmp_path: Path
 ) -> None:
     said: list[str] = []
-    runner = kinds.runner(tmp_path / "study", 60, said, epoch_seconds=0.5)
+    gate = tmp_path / "gate"
+
+    def say(text: str) -> None:
+        said.append(text)
+        if "is left out: " in text:
+            gate.touch()
+
+    runner = kinds.runner(tmp_path / "study", 40, said)
+    # However slow the machine, light trainings last until the node has failed to begin its own.
+    runner = replace(runner, say=say, notify=say, gate=gate, gates_gpus=False)
     (tmp_path / "no folder").write_text("a file where a folder should be")
 
     def add() -> None:
         kinds.add(num_cpus=3, env_vars={"XDG_CACHE_HOME": str(tmp_path / "no folder")})
 
-    during(runner, lambda: bool(notes_in(tmp_path / "study" / "notes")), add)
-    check_all_complete(runner, 60)
+    during(runner, lambda ledger: any(t.epochs for t in ledger.trials.values()), add)
+    check_all_complete(runner, 40)
     left_out = [text for text in said if "is left out: " in text]
     assert len(left_out) == 1, said
     assert "no folder" in left_out[0]
