@@ -44,19 +44,26 @@ def train(inputs: TrialInputs, report: Report) -> None:
     is_gated = inputs.params["gates_gpus"] or not note["gpus"]
     folder = Path(inputs.params["notes"])
     name = f"{inputs.seed}-{time.time_ns()}"
-    (folder / f"{name}.begun").write_text(json.dumps(note))
+    _write(folder / f"{name}.begun", note)
     for epoch in range(1, inputs.max_epochs + 1):
         time.sleep(inputs.params["epoch_seconds"])
         value = inputs.seed % 10 / 20 + epoch / 100
         report(EpochReport(epoch, 1 - value, 1 - value, value, value, value, 0.1, 0.0, 0.0), _save)
         while is_gated and not Path(inputs.params["gate"]).exists():
             time.sleep(0.05)
-    (folder / f"{name}.json").write_text(json.dumps(note | {"end": time.time()}))
+    _write(folder / f"{name}.json", note | {"end": time.time()})
 
 
 def notes_in(folder: Path, kind: str = "json") -> list[dict[str, Any]]:
     """Return what trainings noted, one for each that came to its end; "begun": that has begun."""
     return [json.loads(file.read_text()) for file in sorted(folder.glob(f"*.{kind}"))]
+
+
+def _write(path: Path, note: dict[str, Any]) -> None:
+    """Write a note at once: the search's process reads them as they come."""
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_text(json.dumps(note))
+    unfinished.rename(path)
 
 
 def _save(path: Path) -> None:
